@@ -1,0 +1,183 @@
+"""The process's one thread pool, and lanes that run slices of work on it in order."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+SliceTask = Callable[[int, int], None]
+
+_lock = threading.Lock()
+_executor: ThreadPoolExecutor | None = None
+_num_workers = 0
+
+
+def available_threads() -> int:
+    """Return how many threads this process may use: CPU affinity, capped by the cgroup quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+    quota = _cgroup_quota()
+    return max(1, count if quota is None else min(count, int(quota + 0.5)))
+
+
+def _cgroup_quota() -> float | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def resolve_threads(threads: int | None) -> int:
+    """Return `threads` checked, or all available ones for None.
+
+    Raises
+    ------
+    ValueError
+        If `threads` is below 1.
+    """
+    if threads is None:
+        return available_threads()
+    if isinstance(threads, bool) or int(threads) != threads or threads < 1:
+        raise ValueError(f"`threads` must be a whole number of at least 1 or None, got {threads!r}.")
+    return int(threads)
+
+
+def _submit(work: Callable[[], None], num_workers: int) -> Future[None]:
+    """Queue `work` on the pool, which grows to `num_workers` when it is smaller."""
+    global _executor, _num_workers
+    with _lock:
+        if _executor is None or num_workers > _num_workers:
+            if _executor is not None:
+                _executor.shutdown(wait=False)  # it still finishes what it was given
+            _num_workers = max(num_workers, available_threads())
+            _executor = ThreadPoolExecutor(_num_workers, thread_name_prefix="fusewarp")
+        return _executor.submit(work)
+
+
+def _forget_pool() -> None:
+    """In a forked child the pool's threads do not exist: start anew on first use."""
+    global _executor, _num_workers, _lock
+    _lock = threading.Lock()
+    _executor, _num_workers = None, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+class Job:
+    """One piece of work, cut into slices; finished when every slice is."""
+
+    def __init__(self, task: SliceTask, slices: list[tuple[int, int]]) -> None:
+        self._task = task
+        self._lock = threading.Lock()
+        self._pending = len(slices)
+        self._error: BaseException | None = None
+        self._finished = threading.Event()
+        self._pid = os.getpid()
+        if not slices:
+            self._finished.set()
+
+    def run(self, start: int, stop: int) -> None:
+        """Run one slice; after the first error the remaining slices are skipped."""
+        try:
+            if self._error is None:
+                self._task(start, stop)
+        except BaseException as error:
+            self._error = self._error or error
+        finally:
+            with self._lock:
+                self._pending -= 1
+                if self._pending == 0:
+                    self._finished.set()
+
+    def wait(self) -> None:
+        """Block until no slice is running any more, then raise the first error, if any.
+
+        Raises
+        ------
+        RuntimeError
+            In a forked child, where the threads that would finish the job do not exist.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "This work was started before the process forked, and its threads stayed in the "
+                "parent. Make a new iterator in the child, or start processes with 'spawn'."
+            )
+        self._finished.wait()
+        if self._error is not None:
+            raise self._error
+
+
+class Lane:
+    """Runs jobs in the order they came, on at most `threads` threads of the pool at a time."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = resolve_threads(threads)
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[Job, int, int]] = deque()
+        self._active = 0
+
+    def start(self, task: SliceTask, count: int, slice_size: int) -> Job:
+        """Queue `task(start, stop)` for every slice of `range(count)`; return at once."""
+        slices = [(at, min(at + slice_size, count)) for at in range(0, count, slice_size)]
+        job = Job(task, slices)
+        with self._lock:
+            self._queue.extend((job, start, stop) for start, stop in slices)
+            wanted = min(self.threads - self._active, len(slices))
+            self._active += max(0, wanted)
+        for _ in range(wanted):
+            _submit(self._drain, self.threads)
+        return job
+
+    def cancel(self) -> None:
+        """Drop what has not started; whoever waits for a dropped job is told."""
+        with self._lock:
+            dropped, self._queue = self._queue, deque()
+        for job, start, stop in dropped:
+            job._error = job._error or RuntimeError("The work was cancelled.")
+            job.run(start, stop)
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._active -= 1
+                    return
+                job, start, stop = self._queue.popleft()
+            job.run(start, stop)
+
+
+def run_slices(task: SliceTask, count: int, threads: int | None = None) -> None:
+    """Call `task(start, stop)` for slices of `range(count)` on the pool; return when all are done.
+
+    Parameters
+    ----------
+    task : callable
+        Works on the half-open range it is given; must be safe to run beside itself.
+    count : int
+        Size of the whole range.
+    threads : int, optional
+        At most so many at once; 1 runs in the calling thread. Default: all available.
+
+    Raises
+    ------
+    Exception
+        The first error a slice raised, once no slice is running any more.
+    """
+    threads = resolve_threads(threads)
+    if threads == 1 or count <= 1 or _in_pool():
+        if count > 0:
+            task(0, count)
+        return
+    slices_per_thread = 4  # so that one slow slice does not leave the others idle
+    slice_size = max(1, count // (threads * slices_per_thread))
+    Lane(threads).start(task, count, slice_size).wait()
+
+
+def _in_pool() -> bool:
+    """A pool thread must not wait for the pool: with every thread waiting nothing would move."""
+    return threading.current_thread().name.startswith("fusewarp")
