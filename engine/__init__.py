@@ -1,1 +1,20 @@
-"""TODO."""
+"""The engine: policies, plans, sources, order, threads and the loader. Knows no framework."""
+
+from .augmenter import Augmenter
+from .errors import SampleError
+from .loader import Batch, Loader, Skipped
+from .policy import Policy
+from .sources import ArraySource, FolderSource
+from .split import stratified_split
+
+__all__ = [
+    "ArraySource",
+    "Augmenter",
+    "Batch",
+    "FolderSource",
+    "Loader",
+    "Policy",
+    "SampleError",
+    "Skipped",
+    "stratified_split",
+]

@@ -41,7 +41,9 @@ def resolve_threads(threads: int | None) -> int:
     if threads is None:
         return available_threads()
     if isinstance(threads, bool) or int(threads) != threads or threads < 1:
-        raise ValueError(f"`threads` must be a whole number of at least 1 or None, got {threads!r}.")
+        raise ValueError(
+            f"`threads` must be a whole number of at least 1 or None, got {threads!r}."
+        )
     return int(threads)
 
 
@@ -66,6 +68,14 @@ def _forget_pool() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _refuse_after_fork(pid: int) -> None:
+    if os.getpid() != pid:
+        raise RuntimeError(
+            "This iterator was started before the process forked, and its threads stayed in the "
+            "parent. Start a new iteration in the child, or start processes with 'spawn'."
+        )
 
 
 class Job:
@@ -102,11 +112,7 @@ class Job:
         RuntimeError
             In a forked child, where the threads that would finish the job do not exist.
         """
-        if os.getpid() != self._pid:
-            raise RuntimeError(
-                "This work was started before the process forked, and its threads stayed in the "
-                "parent. Make a new iterator in the child, or start processes with 'spawn'."
-            )
+        _refuse_after_fork(self._pid)
         self._finished.wait()
         if self._error is not None:
             raise self._error
@@ -120,9 +126,11 @@ class Lane:
         self._lock = threading.Lock()
         self._queue: deque[tuple[Job, int, int]] = deque()
         self._active = 0
+        self._pid = os.getpid()
 
     def start(self, task: SliceTask, count: int, slice_size: int) -> Job:
         """Queue `task(start, stop)` for every slice of `range(count)`; return at once."""
+        _refuse_after_fork(self._pid)
         slices = [(at, min(at + slice_size, count)) for at in range(0, count, slice_size)]
         job = Job(task, slices)
         with self._lock:
@@ -179,5 +187,5 @@ def run_slices(task: SliceTask, count: int, threads: int | None = None) -> None:
 
 
 def _in_pool() -> bool:
-    """A pool thread must not wait for the pool: with every thread waiting nothing would move."""
+    """Tell a pool thread, which must not wait for the pool: all could be waiting at once."""
     return threading.current_thread().name.startswith("fusewarp")

@@ -5,3 +5,10 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 if not (_HERE / "engine").is_dir():  # a checkout that is not installed: the rooms lie beside us
     __path__.append(str(_HERE.parent))
+
+from . import kernels  # noqa: E402
+from .engine import ArraySource, Augmenter, Batch, FolderSource, Loader, Policy  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = ["ArraySource", "Augmenter", "Batch", "FolderSource", "Loader", "Policy", "kernels"]

@@ -1,0 +1,257 @@
+"""A policy, an output format and a seed: everything that turns pictures into a batch, and pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ..kernels import warp
+from .affine import Size
+from .buffers import empty_aligned
+from .plan import Plan, make_plan
+from .policy import Policy
+from .sampling import sample_parameters
+from .threads import resolve_threads, run_slices
+
+Layout = Literal["HWC", "CHW"]
+_DTYPES = ("uint8", "float16", "float32")
+_SOURCE_DTYPES = ("uint8", "uint16", "float32")
+
+
+class Augmenter:
+    """Applies a policy to pictures.
+
+    Parameters
+    ----------
+    policy : Policy
+    size : int or (height, width), optional
+        Of the output; the whole picture is resized to it within the same resampling, as
+        everything else. Default: the size of the pictures.
+    dtype : {"float32", "float16", "uint8"}
+        Of the output. uint8 is rounded half up and clipped to 0..255; floats are not clipped.
+    layout : {"HWC", "CHW"}
+        Batches of (n, height, width, channels) or (n, channels, height, width).
+    seed : int
+        0 <= seed < 2**64. A picture's parameters depend on (seed, epoch, sample id) alone.
+    threads : int, optional
+        Default: all that the process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of these.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        size: int | tuple[int, int] | None = None,
+        dtype: DTypeLike = "float32",
+        layout: Layout = "HWC",
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(policy, Policy):
+            raise TypeError(f"`policy` must be a fusewarp.Policy, got {type(policy).__name__}.")
+        self.policy = policy
+        self.size = _checked_size(size)
+        self.dtype = _checked_dtype(dtype)
+        if layout not in ("HWC", "CHW"):
+            raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
+        self.layout: Layout = layout
+        self.seed = _whole("seed", seed, 2**64)
+        self.threads = resolve_threads(threads)
+
+    def apply(
+        self,
+        images: NDArray[Any] | Sequence[NDArray[Any]],
+        sample_ids: ArrayLike,
+        epoch: int = 0,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Augment pictures.
+
+        Parameters
+        ----------
+        images : (n, H, W, C) array, or a sequence of (H, W, C) arrays of any sizes
+            uint8, uint16 or float32; all of one type and number of channels.
+        sample_ids : (n,) integers
+            0 <= id < 2**63: they choose the random parameters.
+        epoch : int
+            0 <= epoch < 2**32.
+        out : array, optional
+            C-contiguous, of the output's shape and dtype; written to and returned.
+
+        Returns
+        -------
+        (n, h, w, C) or (n, C, h, w) array
+            The same for any number of threads, and for any way of cutting the pictures into
+            batches.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If shapes, types or ids do not fit.
+        """
+        first = _first_image(images)
+        ids = _checked_ids(sample_ids, len(images))
+        size = self._output_size(images, first)
+        channels = first.shape[2]
+        shape = self.batch_shape(len(ids), size, channels)
+        out = empty_aligned(shape, self.dtype) if out is None else self._checked_out(out, shape)
+        plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=first.dtype)
+
+        def warp_slice(start: int, stop: int) -> None:
+            for row in range(start, stop):
+                self.warp_one(images[row], plan, row, out)
+
+        run_slices(warp_slice, len(ids), self.threads)
+        return out
+
+    def plan(
+        self,
+        sample_ids: NDArray[Any],
+        epoch: int,
+        *,
+        size: Size,
+        channels: int,
+        source_dtype: DTypeLike,
+    ) -> Plan:
+        """Return what `apply` will do to these samples in this epoch."""
+        _whole("epoch", epoch, 2**32)
+        return make_plan(
+            self.policy,
+            self.seed,
+            epoch,
+            sample_ids,
+            size=size,
+            channels=channels,
+            source_dtype=source_dtype,
+        )
+
+    def warp_one(self, image: NDArray[Any], plan: Plan, row: int, out: NDArray[Any]) -> None:
+        """Write picture `row` of a plan into its place in the batch, in the calling thread."""
+        rows = slice(row, row + 1)
+        image = np.ascontiguousarray(image)
+        warp(
+            image[np.newaxis],
+            plan.inverse_maps(rows, image.shape[:2]),
+            out[rows],
+            colour=plan.colour_of(rows),
+            fill_mode=self.policy.fill_mode,
+            cval=self.policy.cval,
+            interpolation=self.policy.interpolation,
+            layout=self.layout,
+        )
+
+    def explain(self, sample_id: int, epoch: int = 0) -> dict[str, float]:
+        """Return the parameters drawn for one sample: those of `Parameters`, flips as 0 or 1."""
+        drawn = sample_parameters(self.policy, self.seed, epoch, [sample_id])
+        return {name: float(values[0]) for name, values in asdict(drawn).items()}
+
+    def batch_shape(self, count: int, size: Size, channels: int) -> tuple[int, int, int, int]:
+        """Return the shape of a batch of `count` pictures in this augmenter's layout."""
+        if self.layout == "HWC":
+            return (count, *size, channels)
+        return (count, channels, *size)
+
+    @property
+    def useful_size(self) -> Size:
+        """The smallest source size that loses no detail; (0, 0): every pixel is wanted."""
+        if self.size is None:
+            return (0, 0)
+        enlarged = min(1.0, self.policy.zoom_bounds[0])
+        return (int(np.ceil(self.size[0] / enlarged)), int(np.ceil(self.size[1] / enlarged)))
+
+    def _output_size(self, images: Any, first: NDArray[Any]) -> Size:
+        if self.size is not None:
+            return self.size
+        size = (first.shape[0], first.shape[1])
+        for image in images if not isinstance(images, np.ndarray) else ():
+            if image.shape[:2] != size:
+                raise ValueError(
+                    f"The pictures have different sizes ({size} and {image.shape[:2]}); "
+                    "give the Augmenter a `size`."
+                )
+        return size
+
+    def _checked_out(self, out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        if out.shape != shape or out.dtype != self.dtype:
+            raise ValueError(
+                f"`out` must be {self.dtype} of shape {shape}, got {out.dtype} of {out.shape}."
+            )
+        return out
+
+
+def _first_image(images: Any) -> NDArray[Any]:
+    """Check what all pictures of a call must share, and return the first of them."""
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        raise ValueError(
+            f"`images` needs 4 axes (n, height, width, channels), got shape {images.shape}."
+            + (" For one picture: `image[np.newaxis]`." if images.ndim == 3 else "")
+        )
+    if len(images) == 0:
+        raise ValueError("`images` is empty; at least one picture is needed.")
+    first: NDArray[Any] = images[0]
+    for at, image in enumerate(images[:1] if isinstance(images, np.ndarray) else images):
+        _check_image(image, at, first)
+    return first
+
+
+def _check_image(image: Any, at: int, first: NDArray[Any]) -> None:
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or 0 in image.shape:
+        came = image.shape if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"`images[{at}]` must be a (height, width, channels) array, got {came}.")
+    if image.dtype.name not in _SOURCE_DTYPES:
+        raise TypeError(
+            f"`images` needs dtype {', '.join(_SOURCE_DTYPES)}, got {image.dtype} at {at}. "
+            "Convert it once, before training: `images.astype(np.float32)`."
+        )
+    if image.dtype != first.dtype or image.shape[2] != first.shape[2]:
+        raise ValueError(
+            f"All pictures must share dtype and channels; `images[0]` is {first.dtype} with "
+            f"{first.shape[2]}, `images[{at}]` is {image.dtype} with {image.shape[2]}."
+        )
+
+
+def _checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
+    ids = np.asarray(sample_ids)
+    if ids.ndim != 1 or len(ids) != count or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"`sample_ids` must be {count} integers, one per picture, got {ids.dtype} of shape "
+            f"{ids.shape}."
+        )
+    if ids.min() < 0:
+        raise ValueError(f"`sample_ids` must not be negative, got {ids.min()}.")
+    return ids.astype(np.int64)
+
+
+def _checked_size(size: Any) -> Size | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int | np.integer) else size
+    return (_side("size", height), _side("size", width))
+
+
+def _side(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"`{name}` must be (height, width) of at least 1 pixel, got {value!r}.")
+    return int(value)
+
+
+def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    checked = np.dtype(dtype)
+    if checked.name not in _DTYPES:
+        raise TypeError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {checked}.")
+    return checked
+
+
+def _whole(name: str, value: Any, limit: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+    if not 0 <= value < limit:
+        raise ValueError(f"`{name}` must be from 0 to {limit - 1}, got {value}.")
+    return int(value)

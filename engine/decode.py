@@ -1,0 +1,111 @@
+"""Encoded bytes -> array: JPEG at the nearest useful scale, everything else through Pillow."""
+
+import io
+import warnings
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import SampleError
+
+ColorMode = Literal["rgb", "grayscale", "rgba"]
+CHANNELS: dict[ColorMode, int] = {"rgb": 3, "grayscale": 1, "rgba": 4}
+
+_PIL_MODES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "L", "rgba": "RGBA"}
+_JPEG_SPACES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_FACTOR = 8  # libjpeg-turbo scales by eighths; its SIMD serves 1, 1/2, 1/4 and 1/8
+
+
+def decode_image(
+    data: bytes, name: str, *, color_mode: ColorMode = "rgb", min_size: tuple[int, int] = (0, 0)
+) -> NDArray[np.uint8]:
+    """Decode one picture.
+
+    Parameters
+    ----------
+    data : bytes
+        The encoded file.
+    name : str
+        For error messages.
+    color_mode : {"rgb", "grayscale", "rgba"}
+    min_size : (height, width)
+        The smallest size that is still useful. A picture at least twice as large is reduced by a
+        whole factor, in the JPEG decoder where it can be, else by averaging areas. (0, 0) keeps
+        every pixel.
+
+    Returns
+    -------
+    (H, W, C) uint8
+        C is 3, 1 or 4. The EXIF orientation is not applied, as in Keras.
+
+    Raises
+    ------
+    SampleError
+        If the bytes are empty, truncated, or no picture in a known format.
+    """
+    if not data:
+        raise SampleError(f"{name} is empty (0 bytes). Delete it or restore its content.")
+    image = _decode_jpeg(data, color_mode, min_size) if data.startswith(_JPEG_MAGIC) else None
+    if image is None:
+        image = _decode_other(data, name, color_mode)
+    return _reduce_area(image, min_size)
+
+
+def _decode_jpeg(
+    data: bytes, color_mode: ColorMode, min_size: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    """Return None for what libjpeg-turbo refuses: Pillow then decodes it or says why not."""
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        if space in ("CMYK", "YCCK"):
+            return None
+        factor = min(_whole_factor((height, width), min_size), _JPEG_FACTOR)
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data,
+            colorspace=_JPEG_SPACES[color_mode],
+            min_height=-(-height // factor) if factor > 1 else 0,
+            min_width=-(-width // factor) if factor > 1 else 0,
+            min_factor=factor,
+        )
+    except ValueError:
+        return None
+    return image
+
+
+def _decode_other(data: bytes, name: str, color_mode: ColorMode) -> NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as picture:
+                converted = picture.convert(_PIL_MODES[color_mode])
+    except Exception as error:  # Pillow's plugins raise whatever their format makes them stumble on
+        raise SampleError(
+            f"{name} cannot be decoded ({type(error).__name__}: {error}). "
+            'Replace or delete it, or load with on_error="skip".'
+        ) from error
+    image = np.asarray(converted)
+    return image[:, :, np.newaxis] if image.ndim == 2 else image
+
+
+def _whole_factor(size: tuple[int, int], min_size: tuple[int, int]) -> int:
+    """Return the largest power of two by which `size` can shrink and still cover `min_size`."""
+    if min(min_size) <= 0:
+        return 1
+    room = min(size[0] / min_size[0], size[1] / min_size[1])
+    return 1 << max(0, int(room).bit_length() - 1)
+
+
+def _reduce_area(image: NDArray[np.uint8], min_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Average areas where a bilinear read would skip pixels, which shows as aliasing."""
+    height, width = image.shape[:2]
+    factor = _whole_factor((height, width), min_size)
+    if factor == 1:
+        return image
+    size = (-(-width // factor), -(-height // factor))
+    reduced: Any = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced, np.uint8).reshape(size[1], size[0], image.shape[2])

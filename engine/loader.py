@@ -1,0 +1,308 @@
+"""From a source to batches: ordered, prefetched on threads, resumable at any step."""
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .affine import Size
+from .augmenter import Augmenter
+from .buffers import BufferPool
+from .errors import SampleError
+from .order import epoch_order
+from .plan import Plan
+from .sources import Source
+from .threads import Job, Lane
+
+_SLICES_PER_THREAD = 4  # so that one large picture does not leave the other threads idle
+
+
+class Batch(NamedTuple):
+    """One batch; every field has one entry per picture.
+
+    Attributes
+    ----------
+    images : (n, h, w, C) or (n, C, h, w) array
+        64-byte aligned and the consumer's own: it is not written to again while anyone holds it.
+    labels, weights : (n, ...) arrays or None
+    sample_ids : (n,) int64
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[Any] | None
+    weights: NDArray[Any] | None
+    sample_ids: NDArray[np.int64]
+
+
+class Skipped(NamedTuple):
+    """A sample that was left out, and why."""
+
+    sample_id: int
+    name: str
+    message: str
+
+
+class Loader:
+    """Loads, augments and batches the samples of a source.
+
+    Parameters
+    ----------
+    source : Source
+        `ArraySource`, `FolderSource`, or anything with their attributes.
+    augmenter : Augmenter
+        Its seed is also the seed of the order; its threads do the work.
+    batch_size : int
+        The last batch of an epoch is shorter unless `drop_remainder`.
+    shuffle : bool
+        A new permutation each epoch, a pure function of (seed, epoch).
+    shard : (index, count)
+        This loader's share: every `count`-th sample of the epoch's order.
+    epochs : int, optional
+        So many epochs for each `for`; None never ends.
+    drop_remainder : bool
+        Leave out the last, short batch; every shard then has the same number of batches.
+    prefetch : int
+        Batches worked on ahead of the one that is waited for.
+    on_error : {"raise", "skip"}
+        What to do with a sample that cannot be read. "skip" leaves it out of its batch, collects
+        it in `skipped`, and warns at the end of the epoch.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument makes no sense, or no batch would ever come.
+
+    Notes
+    -----
+    A `for` goes on where the last one stopped: a second `for` is the next epoch, one after a
+    `break` takes the rest. `state_dict` is that position.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        augmenter: Augmenter,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        shard: tuple[int, int] = (0, 1),
+        epochs: int | None = 1,
+        drop_remainder: bool = False,
+        prefetch: int = 2,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        if not isinstance(augmenter, Augmenter):
+            raise TypeError(f"`augmenter` must be an Augmenter, got {type(augmenter).__name__}.")
+        self.source = source
+        self.augmenter = augmenter
+        self.batch_size = _at_least("batch_size", batch_size, 1)
+        self.shuffle = bool(shuffle)
+        self.shard = _checked_shard(shard)
+        self.epochs = None if epochs is None else _at_least("epochs", epochs, 1)
+        self.drop_remainder = bool(drop_remainder)
+        self.prefetch = _at_least("prefetch", prefetch, 0)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'`on_error` must be "raise" or "skip", got {on_error!r}.')
+        self.on_error = on_error
+        self.image_size = self._output_size()
+        self.skipped: list[Skipped] = []
+        self.wait_seconds = 0.0
+        self._epoch, self._step = 0, 0
+        self._iteration = 0
+        self._buffers = BufferPool(max_free=self.prefetch + 2)
+        self._check_not_empty()
+
+    def __len__(self) -> int:
+        """Return the number of batches in one epoch of this shard."""
+        index, count = self.shard
+        num_samples = len(self.source)
+        if self.drop_remainder:
+            return num_samples // count // self.batch_size
+        return math.ceil(len(range(index, num_samples, count)) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate from the loader's position on; an earlier iteration is given up."""
+        self._iteration += 1
+        return self._batches(self._iteration)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position, {"seed", "epoch", "step"}: what the next batch will be."""
+        return {"seed": self.augmenter.seed, "epoch": self._epoch, "step": self._step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a position that `state_dict` returned; exact, and no sample is read for it.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another seed, or not a position of this loader.
+        """
+        missing = {"seed", "epoch", "step"} - set(state)
+        if missing:
+            raise ValueError(f"`state` lacks {sorted(missing)}, got {state!r}.")
+        if state["seed"] != self.augmenter.seed:
+            raise ValueError(
+                f"The state is of seed {state['seed']}, this loader's is {self.augmenter.seed}. "
+                "Make the Augmenter with the state's seed."
+            )
+        if state["epoch"] < 0 or not 0 <= state["step"] < len(self):
+            raise ValueError(f"An epoch has {len(self)} steps from 0 on; the state is {state!r}.")
+        self._iteration += 1
+        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+
+    def _batches(self, iteration: int) -> Iterator[Batch]:
+        lane = Lane(self.augmenter.threads)
+        started: deque[_BatchInWork] = deque()
+        positions = self._positions()
+        try:
+            while True:
+                while len(started) <= self.prefetch and (position := next(positions, None)):
+                    started.append(self._start(lane, *position))
+                if not started:
+                    return
+                batch = self._wait_for(started.popleft(), iteration)
+                if len(batch.sample_ids):
+                    yield batch
+        finally:
+            lane.cancel()
+
+    def _positions(self) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+        """Yield (epoch, step, sample ids) from the loader's position on."""
+        epoch, step = self._epoch, self._step
+        last_epoch = math.inf if self.epochs is None else epoch + self.epochs - 1
+        while epoch <= last_epoch:
+            order = epoch_order(
+                len(self.source),
+                self.augmenter.seed,
+                epoch,
+                shuffle=self.shuffle,
+                shard=self.shard,
+            )
+            for at in range(step, len(self)):
+                yield epoch, at, order[at * self.batch_size : (at + 1) * self.batch_size]
+            epoch, step = epoch + 1, 0
+
+    def _start(
+        self, lane: Lane, epoch: int, step: int, sample_ids: NDArray[np.int64]
+    ) -> "_BatchInWork":
+        work = _BatchInWork(self, epoch, step, sample_ids)
+        slice_size = max(1, len(sample_ids) // (lane.threads * _SLICES_PER_THREAD))
+        work.job = lane.start(work.load_slice, len(sample_ids), slice_size)
+        return work
+
+    def _wait_for(self, work: "_BatchInWork", iteration: int) -> Batch:
+        self._refuse_given_up(iteration)
+        began = time.perf_counter()
+        work.job.wait()
+        self.wait_seconds += time.perf_counter() - began
+        self.skipped.extend(sorted(work.skipped))
+        is_last = work.step + 1 == len(self)
+        self._epoch, self._step = (work.epoch + 1, 0) if is_last else (work.epoch, work.step + 1)
+        if is_last and self.skipped:
+            self._warn_of_skipped(work.epoch)
+        return work.batch()
+
+    def _refuse_given_up(self, iteration: int) -> None:
+        if iteration != self._iteration:
+            raise RuntimeError(
+                "This iteration was given up when the loader was iterated or set anew. "
+                "Use one iteration at a time, or a Loader for each."
+            )
+
+    def _warn_of_skipped(self, epoch: int) -> None:
+        names = ", ".join(sorted({skipped.name for skipped in self.skipped})[:5])
+        warnings.warn(
+            f"{len(self.skipped)} sample(s) could not be read up to the end of epoch {epoch} and "
+            f"were left out: {names} ... See `loader.skipped` for all, with the reasons.",
+            stacklevel=4,
+        )
+
+    def _output_size(self) -> Size:
+        size = self.augmenter.size or self.source.image_size
+        if size is None:
+            raise ValueError(
+                "The pictures of this source differ in size; give the Augmenter a `size`, "
+                "for example Augmenter(policy, size=(224, 224))."
+            )
+        return size
+
+    def _check_not_empty(self) -> None:
+        if len(self) == 0:
+            raise ValueError(
+                f"Shard {self.shard} of {len(self.source)} samples makes no batch of "
+                f"{self.batch_size}"
+                + (" with drop_remainder=True." if self.drop_remainder else ".")
+            )
+
+
+class _BatchInWork:
+    """One batch while its slices are being loaded: a buffer, a plan, and what failed."""
+
+    job: Job
+
+    def __init__(
+        self, loader: Loader, epoch: int, step: int, sample_ids: NDArray[np.int64]
+    ) -> None:
+        source, augmenter = loader.source, loader.augmenter
+        self.epoch, self.step, self.sample_ids = epoch, step, sample_ids
+        self.skipped: list[Skipped] = []
+        self._source, self._augmenter = source, augmenter
+        self._may_skip = loader.on_error == "skip"
+        self._plan: Plan = augmenter.plan(
+            sample_ids,
+            epoch,
+            size=loader.image_size,
+            channels=source.channels,
+            source_dtype=source.dtype,
+        )
+        shape = augmenter.batch_shape(len(sample_ids), loader.image_size, source.channels)
+        self._images = loader._buffers.empty(shape, augmenter.dtype)
+
+    def load_slice(self, start: int, stop: int) -> None:
+        """Read and warp some of the batch's pictures; runs on a pool thread."""
+        for row in range(start, stop):
+            try:
+                image = self._source.read(int(self.sample_ids[row]), self._augmenter.useful_size)
+            except (SampleError, OSError) as error:
+                if not self._may_skip:
+                    raise
+                sample_id = int(self.sample_ids[row])
+                name = self._source.names[sample_id]
+                self.skipped.append(Skipped(sample_id, name, str(error)))
+                continue
+            self._augmenter.warp_one(image, self._plan, row, self._images)
+
+    def batch(self) -> Batch:
+        """Return the finished batch, without the rows that were skipped."""
+        images, ids = self._images, self.sample_ids
+        if self.skipped:
+            failed = [skipped.sample_id for skipped in self.skipped]
+            kept = ~np.isin(ids, failed)
+            ids = ids[kept]
+            whole, images = images, BufferPool(0).empty((len(ids), *images.shape[1:]), images.dtype)
+            np.compress(kept, whole, axis=0, out=images)
+        labels, weights = self._source.labels, self._source.weights
+        return Batch(
+            images,
+            None if labels is None else labels[ids],
+            None if weights is None else weights[ids],
+            ids,
+        )
+
+
+def _at_least(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"`{name}` must be a whole number of at least {low}, got {value!r}.")
+    return int(value)
+
+
+def _checked_shard(shard: Any) -> tuple[int, int]:
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"`shard` must be (index, count) with 0 <= index < count, got {shard!r}.")
+    return int(index), int(count)

@@ -1,0 +1,255 @@
+"""Where pictures come from: arrays in memory, or the files of a folder. Listed, not loaded."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .decode import CHANNELS, ColorMode, decode_image
+from .errors import SampleError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
+_DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+class Source(Protocol):
+    """What a loader needs to know of its pictures; sample ids are 0 .. len - 1."""
+
+    names: Sequence[str]
+    labels: NDArray[Any] | None
+    weights: NDArray[Any] | None
+    channels: int
+    dtype: np.dtype[Any]
+    image_size: tuple[int, int] | None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+        """Return one picture as a C-contiguous (H, W, C) array."""
+
+
+class ArraySource:
+    """Pictures that are already an array, in memory or memory-mapped.
+
+    Parameters
+    ----------
+    images : (n, H, W, C) uint8, uint16 or float32
+        Not copied.
+    labels : (n, ...) array, optional
+    weights : (n,) array, optional
+        Sample weights.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shape, the type or the lengths do not fit.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        labels: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+    ) -> None:
+        _check_images(images)
+        self.images = images
+        self.labels = _aligned_with(images, "labels", labels)
+        self.weights = _aligned_with(images, "weights", weights)
+        self.channels = images.shape[3]
+        self.dtype = images.dtype
+        self.image_size: tuple[int, int] | None = (images.shape[1], images.shape[2])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def names(self) -> list[str]:
+        """The sample ids as text: an array has no better names."""
+        return [str(sample_id) for sample_id in range(len(self))]
+
+    def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+        """Return one picture, (H, W, C); `min_size` is ignored: nothing is decoded."""
+        return np.ascontiguousarray(self.images[sample_id])
+
+    def select(self, sample_ids: ArrayLike) -> "ArraySource":
+        """Return a source of the given samples only, renumbered from 0 in the given order."""
+        ids = np.asarray(sample_ids, np.int64)
+        return ArraySource(
+            self.images[ids],
+            None if self.labels is None else self.labels[ids],
+            None if self.weights is None else self.weights[ids],
+        )
+
+
+class FolderSource:
+    """The picture files of a folder whose sub-folders are the classes.
+
+    Parameters
+    ----------
+    folder : path
+        Classes are its sub-folders, sorted by name; each is searched recursively. Hidden files
+        and folders are passed over.
+    classes : sequence of str, optional
+        The sub-folders to use, in this order. Default: all of them.
+    color_mode : {"rgb", "grayscale", "rgba"}
+    labelled : bool
+        False takes every picture below `folder`, without labels.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If the folder, or one of `classes`, is not there.
+    ValueError
+        If there are no pictures, a class has none, or there is one class only (name it in
+        `classes` if that is meant).
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        classes: Sequence[str] | None = None,
+        color_mode: ColorMode = "rgb",
+        labelled: bool = True,
+    ) -> None:
+        if color_mode not in CHANNELS:
+            raise ValueError(f"`color_mode` must be one of {list(CHANNELS)}, got {color_mode!r}.")
+        self.folder = _existing_folder(Path(folder))
+        self.color_mode = color_mode
+        self.channels = CHANNELS[color_mode]
+        self.dtype = np.dtype(np.uint8)
+        self.image_size: tuple[int, int] | None = None
+        self.weights: NDArray[Any] | None = None
+        self.labels: NDArray[Any] | None = None
+        self.class_names: list[str] = []
+        if labelled:
+            self._list_classes(classes)
+        else:
+            self.paths = _pictures_below(self.folder)
+        self.names = [path.relative_to(self.folder).as_posix() for path in self.paths]
+
+    def _list_classes(self, classes: Sequence[str] | None) -> None:
+        self.class_names = _class_names(self.folder) if classes is None else _checked_names(classes)
+        listed = [_pictures_below(self.folder / name) for name in self.class_names]
+        self.paths = [path for paths in listed for path in paths]
+        counts = [len(paths) for paths in listed]
+        self.labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+        """Read and decode one file.
+
+        Parameters
+        ----------
+        sample_id : int
+        min_size : (height, width)
+            The smallest size that is still useful: see `decode_image`.
+
+        Returns
+        -------
+        (H, W, C) uint8
+
+        Raises
+        ------
+        SampleError
+            If the file is gone, cannot be read, or is not a whole picture.
+        """
+        path = self.paths[sample_id]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise SampleError(
+                f"{path} cannot be read ({error.strerror or error}). It was there when the folder "
+                "was listed; restore it or make a new FolderSource."
+            ) from error
+        return decode_image(data, str(path), color_mode=self.color_mode, min_size=min_size)
+
+    def select(self, sample_ids: ArrayLike) -> "FolderSource":
+        """Return a source of the given samples only, renumbered from 0 in the given order."""
+        ids = np.asarray(sample_ids, np.int64)
+        selected = object.__new__(FolderSource)
+        selected.__dict__.update(self.__dict__)
+        selected.paths = [self.paths[i] for i in ids]
+        selected.names = [self.names[i] for i in ids]
+        selected.labels = None if self.labels is None else self.labels[ids]
+        return selected
+
+
+def _check_images(images: Any) -> None:
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"`images` must be a NumPy array, got {type(images).__name__}.")
+    if images.ndim != 4:
+        hint = " For grey pictures add the channel axis: `images[..., np.newaxis]`."
+        raise ValueError(
+            f"`images` needs 4 axes (n, height, width, channels), got shape {images.shape}."
+            + (hint if images.ndim == 3 else "")
+        )
+    if images.dtype not in _DTYPES:
+        raise TypeError(
+            f"`images` needs dtype uint8, uint16 or float32, got {images.dtype}. "
+            "Convert it once, before training: `images.astype(np.float32)`."
+        )
+    if 0 in images.shape:
+        raise ValueError(f"`images` holds no pixels: shape {images.shape}.")
+
+
+def _aligned_with(images: NDArray[Any], name: str, values: ArrayLike | None) -> NDArray[Any] | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.ndim == 0 or len(array) != len(images):
+        raise ValueError(
+            f"`{name}` must have one entry per picture ({len(images)}), got shape {array.shape}."
+        )
+    return array
+
+
+def _existing_folder(folder: Path) -> Path:
+    if not folder.exists():
+        raise FileNotFoundError(f"The folder {folder} does not exist.")
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{folder} is a file; a folder with one sub-folder per class is needed."
+        )
+    return folder
+
+
+def _class_names(folder: Path) -> list[str]:
+    names = sorted(
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."
+    )
+    if len(names) < 2:
+        found = f"only the class {names[0]!r}" if names else "no sub-folders"
+        raise ValueError(
+            f"{folder} holds {found}; put the pictures of each class into a sub-folder of "
+            "their own (at least two), or pass labelled=False to load pictures without labels."
+        )
+    return names
+
+
+def _checked_names(classes: Sequence[str]) -> list[str]:
+    if isinstance(classes, str) or len(classes) == 0 or len(set(classes)) != len(classes):
+        raise ValueError(f"`classes` must list different sub-folder names, got {classes!r}.")
+    return list(classes)
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    paths = [Path(path) for path in _walk(_existing_folder(folder))]
+    if not paths:
+        raise ValueError(f"{folder} holds no pictures (looked for {', '.join(EXTENSIONS)}).")
+    return paths
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the pictures in an order that does not depend on the file system."""
+    for directory, subdirectories, files in os.walk(folder):
+        subdirectories[:] = sorted(name for name in subdirectories if name[0] != ".")
+        for name in sorted(files):
+            if name[0] != "." and name.lower().endswith(EXTENSIONS):
+                yield os.path.join(directory, name)
