@@ -1,0 +1,13 @@
+"""Integer codes of the words in `warp`'s signature: compiled loops take numbers, not strings."""
+
+CONSTANT, NEAREST_EDGE, REFLECT, WRAP, MIRROR = range(5)
+FILL_CODES = {
+    "constant": CONSTANT,
+    "nearest": NEAREST_EDGE,
+    "reflect": REFLECT,
+    "wrap": WRAP,
+    "mirror": MIRROR,
+}
+
+NEAREST_PIXEL, BILINEAR = range(2)
+INTERPOLATION_CODES = {"nearest": NEAREST_PIXEL, "bilinear": BILINEAR}

@@ -1,0 +1,90 @@
+"""The loop over a batch for every layout, number of channels and type: the definition of a warp."""
+
+import numpy as np
+from numba import njit
+
+from .codes import BILINEAR, CONSTANT
+from .pixel import (
+    BLOCK,
+    block_base,
+    fold_coordinate,
+    is_outside,
+    mix_colour,
+    pixel_function,
+    read_bilinear,
+    read_nearest,
+    step_from_base,
+    store,
+)
+
+batch_loop = njit(nogil=True, error_model="numpy")
+
+
+@pixel_function
+def sample_pixel(src, row_position, col_position, fill_mode, cval, interpolation, values):
+    """Fill `values` (C,) float32 with the source levels at a position not yet folded.
+
+    Each position is a pair (index, weight), as `step_from_base` gives it.
+    """
+    row, row_weight = row_position
+    col, col_weight = col_position
+    height = np.float32(src.shape[0])
+    width = np.float32(src.shape[1])
+    if fill_mode == CONSTANT and (
+        is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
+    ):
+        for channel in range(values.shape[0]):
+            values[channel] = cval
+    else:
+        row, row_weight = fold_coordinate(row, row_weight, height, fill_mode)
+        col, col_weight = fold_coordinate(col, col_weight, width, fill_mode)
+        for channel in range(values.shape[0]):
+            if interpolation == BILINEAR:
+                values[channel] = read_bilinear(src, row, row_weight, col, col_weight, channel)
+            else:
+                values[channel] = read_nearest(src, row, row_weight, col, col_weight, channel)
+
+
+@pixel_function
+def write_pixel(dst, row, col, values, colour, use_colour):
+    """Apply the (C, C + 1) colour matrix, if any, and store the C channels of one pixel."""
+    for channel in range(values.shape[0]):
+        if use_colour:
+            store(dst, row, col, channel, mix_colour(colour, values, channel))
+        else:
+            store(dst, row, col, channel, values[channel])
+
+
+@batch_loop
+def warp_generic(images, inverse_maps, colour, fill_mode, cval, interpolation, out):
+    """Warp a batch, image by image, row by row.
+
+    Parameters
+    ----------
+    images : (n, H, W, C) uint8, uint16 or float32
+    inverse_maps : (n, 2, 3) float32
+    colour : (n, C, C + 1) float32, or (1, 0, 0) for none
+    fill_mode, interpolation : int
+        Codes of `codes.py`.
+    cval : float32
+        Source level outside the image with `constant`.
+    out : (n, h, w, C) uint8, uint16 (the bits of float16) or float32
+        Of any strides: a transposed view writes channels first. Must not overlap the inputs.
+    """
+    values = np.empty(images.shape[3], np.float32)
+    use_colour = colour.shape[1] > 0
+    for n in range(out.shape[0]):
+        src = images[n]
+        dst = out[n]
+        inverse_map = inverse_maps[n]
+        matrix = colour[n if use_colour else 0]
+        for out_row in range(dst.shape[0]):
+            for start in range(0, dst.shape[1], BLOCK):
+                row_base = block_base(inverse_map, 0, out_row, start)
+                col_base = block_base(inverse_map, 1, out_row, start)
+                for out_col in range(start, min(start + BLOCK, dst.shape[1])):
+                    offset = np.float32(out_col - start)
+                    row = step_from_base(row_base, inverse_map[0, 1], offset)
+                    col = step_from_base(col_base, inverse_map[1, 1], offset)
+                    sample_pixel(src, row, col, fill_mode, cval, interpolation, values)
+                    write_pixel(dst, out_row, out_col, values, matrix, use_colour)

@@ -1,0 +1,239 @@
+"""What happens to one output pixel, written once for every compiler.
+
+The CPU loops call these functions; a CUDA kernel can call the same ones. They take scalars and
+arrays, allocate nothing, raise nothing and stay in float32 (`block_base` excepted).
+
+A source position along one axis is a pair `(index, weight)` of float32: a whole pixel index and the
+share, 0 to 1, of the pixel after it. A single float32 near 500 knows its position to 3e-5 pixels only,
+which is 0.008 grey levels at a sharp edge; the pair keeps it near 3e-6, whatever the image size.
+"""
+
+import numpy as np
+from numba import njit
+
+from .codes import MIRROR, REFLECT, WRAP
+
+pixel_function = njit(inline="always")
+
+BLOCK = 32  # output columns that share one float64 base: the float32 steps from it stay short
+FAR = 4194304.0  # 2**22: whole float32 beyond it plus a short step would no longer be exact
+ZERO = np.float32(0.0)
+HALF = np.float32(0.5)
+ONE = np.float32(1.0)
+TWO = np.float32(2.0)
+TOP_LEVEL = np.float32(255.0)
+
+
+@pixel_function
+def block_base(inverse_map, axis, out_row, out_col):
+    """Find the source position of the output pixel that starts a block of columns.
+
+    Parameters
+    ----------
+    inverse_map : (2, 3) float32
+        Output (row, col, 1) to source (row, col), in pixels.
+    axis : int
+        0 for the source row, 1 for the source column.
+    out_row, out_col : int
+        The output pixel.
+
+    Returns
+    -------
+    (float32, float32)
+        Whole pixels, limited to +-2**22 so that they are exact, and the fraction from 0 to 1.
+    """
+    base = (
+        np.float64(inverse_map[axis, 0]) * out_row
+        + np.float64(inverse_map[axis, 1]) * out_col
+        + np.float64(inverse_map[axis, 2])
+    )
+    base = base if base > -FAR else -FAR
+    base = base if base < FAR else FAR
+    whole = np.floor(base)
+    return np.float32(whole), np.float32(base - whole)
+
+
+@pixel_function
+def step_from_base(base, step, offset):
+    """Go `offset` output columns on from a block's base; all float32. Returns `(index, weight)`."""
+    whole, fraction = base
+    position = fraction + step * offset
+    floor = np.floor(position)
+    return whole + floor, position - floor
+
+
+@pixel_function
+def remainder(value, period):
+    """Return `value` modulo `period > 0`, float32; exact for whole numbers up to 2**22."""
+    return value - period * np.floor(value / period)
+
+
+@pixel_function
+def is_outside(index, weight, size):
+    """Tell whether a position lies before the first or after the last pixel centre; NaN does."""
+    last = size - ONE
+    return not (index >= ZERO and (index < last or (index == last and weight == ZERO)))
+
+
+@pixel_function
+def fold_reflect(index, weight, size):
+    """Fold by d c b a | a b c d | d c b a: period 2 * size, the edge pixel repeated."""
+    index = remainder(index, TWO * size)
+    turned = index >= size
+    index = TWO * size - TWO - index if turned else index
+    weight = ONE - weight if turned else weight
+    return index, weight
+
+
+@pixel_function
+def fold_mirror(index, weight, size):
+    """Fold by d c b | a b c d | c b a: period 2 * size - 2, the edge pixel not repeated."""
+    period = TWO * size - TWO
+    index = remainder(index, period if period > ONE else ONE)
+    turned = index >= size - ONE
+    index = period - ONE - index if turned else index
+    weight = ONE - weight if turned else weight
+    return index, weight
+
+
+@pixel_function
+def fold_wrap(index, weight, size):
+    """Fold with period size - 1, as SciPy's `wrap`: the last pixel lies upon the next first one.
+
+    On the seam itself SciPy reads the last pixel up to position size - 1, the first one after it.
+    """
+    last = size - ONE
+    period = last if last > ONE else ONE
+    folded = remainder(index, period)
+    on_seam = folded == ZERO and weight == ZERO and index <= last and index != ZERO
+    return last if on_seam else folded, weight
+
+
+@pixel_function
+def fold_coordinate(index, weight, size, fill_mode):
+    """Bring a source position into the image by the fill mode, along one axis.
+
+    Parameters
+    ----------
+    index, weight : float32
+        The position; any number, infinity and NaN included.
+    size : float32
+        Pixels along this axis, at least 1.
+    fill_mode : int
+        A code of `codes.FILL_CODES`. `constant` folds as `nearest`: see `is_outside`.
+
+    Returns
+    -------
+    (float32, float32)
+        Index from 0 to max(size - 2, 0), weight from 0 to 1: safe to read, whatever came in.
+
+    Source
+    ------
+    `map_coordinate` of scipy/ndimage/src/ni_interpolation.c, SciPy 1.17.
+    """
+    if fill_mode == REFLECT:
+        index, weight = fold_reflect(index, weight, size)
+    elif fill_mode == MIRROR:
+        index, weight = fold_mirror(index, weight, size)
+    elif fill_mode == WRAP:
+        index, weight = fold_wrap(index, weight, size)
+    return clamp_coordinate(index, weight, size)
+
+
+@pixel_function
+def clamp_coordinate(index, weight, size):
+    """Move a position to the nearest one inside; comparisons are written so that NaN becomes 0."""
+    last = size - TWO
+    inside = index if index < last else last
+    inside = inside if inside > ZERO else ZERO
+    weight = weight + (index - inside)
+    weight = weight if weight < ONE else ONE
+    weight = weight if weight > ZERO else ZERO
+    return inside, weight
+
+
+@pixel_function
+def read_nearest(src, row, row_weight, col, col_weight, channel):
+    """Read the pixel whose centre is nearest, halves going up: SciPy's order 0. Returns float32."""
+    near_row = min(np.int32(row + np.floor(row_weight + HALF)), np.int32(src.shape[0] - 1))
+    near_col = min(np.int32(col + np.floor(col_weight + HALF)), np.int32(src.shape[1] - 1))
+    return np.float32(src[near_row, near_col, channel])
+
+
+@pixel_function
+def read_bilinear(src, row, row_weight, col, col_weight, channel):
+    """Read one channel of an image between its pixels: SciPy's order 1.
+
+    Parameters
+    ----------
+    src : (height, width, channels) uint8, uint16 or float32
+    row, row_weight, col, col_weight : float32
+        A position as `fold_coordinate` returns it; any other one reads foreign memory.
+    channel : int
+
+    Returns
+    -------
+    float32
+        In source levels, not rounded. A weight of exactly 0 or 1 gives the pixel itself, exactly.
+    """
+    row0 = np.int32(row)
+    col0 = np.int32(col)
+    row1 = min(row0 + np.int32(1), np.int32(src.shape[0] - 1))
+    col1 = min(col0 + np.int32(1), np.int32(src.shape[1] - 1))
+    left_weight = ONE - col_weight
+    top = left_weight * np.float32(src[row0, col0, channel])
+    top += col_weight * np.float32(src[row0, col1, channel])
+    bottom = left_weight * np.float32(src[row1, col0, channel])
+    bottom += col_weight * np.float32(src[row1, col1, channel])
+    return (ONE - row_weight) * top + row_weight * bottom
+
+
+@pixel_function
+def mix_colour(colour, values, channel):
+    """Apply one row of a (C, C + 1) colour matrix to the C sampled channels of a pixel."""
+    total = colour[channel, values.shape[0]]
+    for other in range(values.shape[0]):
+        total += colour[channel, other] * values[other]
+    return total
+
+
+@pixel_function
+def to_uint8(value):
+    """Round half up and clip to 0..255; NaN becomes 0."""
+    level = value + HALF
+    level = level if level < TOP_LEVEL else TOP_LEVEL
+    level = level if level > ZERO else ZERO
+    return np.uint8(level)
+
+
+@pixel_function
+def to_float16_bits(value):
+    """Round a float32 to the nearest float16, ties to even; returns its 16 bits as uint16.
+
+    Numba has no float16 on the CPU, so this works on the bits (IEEE 754-2019, 5.4.2). Below 2**-14
+    the addition of 0.5 lines up the last bit of a float32 with that of a subnormal float16, and the
+    processor rounds.
+    """
+    bits = np.int64(np.float32(value).view(np.uint32))  # Numba views np.float32(...) only
+    sign = (bits >> 16) & 0x8000
+    size = bits & 0x7FFFFFFF
+    if size > 0x7F800000:
+        half = 0x7E00  # NaN
+    elif size >= 0x47800000:
+        half = 0x7C00  # 65536 and more: infinity
+    elif size < 0x38800000:
+        half = np.int64(np.float32(abs(value) + HALF).view(np.uint32)) - 0x3F000000
+    else:
+        half = (size - 0x38000000 + 0x0FFF + ((size >> 13) & 1)) >> 13
+    return np.uint16(sign | half)
+
+
+@pixel_function
+def store(dst, row, col, channel, value):
+    """Write a float32 as the type of `dst`: uint8, uint16 (the bits of a float16) or float32."""
+    if dst.itemsize == 1:
+        dst[row, col, channel] = to_uint8(value)
+    elif dst.itemsize == 2:
+        dst[row, col, channel] = to_float16_bits(value)
+    else:
+        dst[row, col, channel] = value
