@@ -1,0 +1,182 @@
+"""A batch: parameters drawn in order, then pixels in parallel, each image written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engine.buffers import empty_aligned
+from ...engine.threads import run_slices
+from .geometry import TransformParameters, is_moved
+from .levels import change_brightness, shift_channels
+from .standardize import channel_affine, standardize_levels, warn_if_not_fitted, whiten
+from .warping import can_fuse, flip, warp_fused, warp_image
+
+ReadBlock = Callable[[int, int], NDArray[Any]]
+
+_BLOCK_BYTES = 2**20  # sources gathered before a warp; they should still be in cache then
+_FUSED_DTYPES = (np.float32, np.float16)
+
+
+def make_batch(
+    generator: Any,
+    read_block: ReadBlock,
+    count: int,
+    image_shape: tuple[int, ...],
+    pixel_dtype: np.dtype[Any],
+    batch_dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Make one batch of `count` images.
+
+    All parameters are drawn first, by the calling thread: the random numbers come in Keras' order
+    and the pixels, which need none, do not depend on the number of threads.
+
+    Parameters
+    ----------
+    generator : ImageDataGenerator or an object with its methods
+        Anything else than our own class is used through `get_random_transform`,
+        `apply_transform` and `standardize`, and so is a subclass that overrides one of them.
+    read_block : callable
+        ``read_block(start, stop)`` returns these of the batch's images, (n, height, width,
+        channels); called from several threads.
+    count : int
+        Number of images.
+    image_shape : tuple of int
+        Shape of one image in the generator's data format.
+    pixel_dtype, batch_dtype : dtype
+        What Keras computes in, and what it stores.
+    """
+    batch = empty_aligned((count, *image_shape), batch_dtype)
+    renderer = Renderer(generator, image_shape, pixel_dtype, batch.dtype)
+    if getattr(generator, "threads", None) == 1 and generator.preprocessing_function:
+        # A function that draws random numbers itself gets them between the images', as in Keras.
+        for at in range(count):
+            parameters = [generator.get_random_transform(image_shape)]
+            renderer.render(read_block(at, at + 1), parameters, batch[at : at + 1])
+    else:
+        parameters = [generator.get_random_transform(image_shape) for _ in range(count)]
+        _fill(renderer, read_block, parameters, batch)
+    return renderer.finish(batch)
+
+
+def _fill(
+    renderer: Renderer,
+    read_block: ReadBlock,
+    parameters: Sequence[TransformParameters],
+    batch: NDArray[Any],
+) -> None:
+    image_bytes = batch[:1].nbytes
+    block_size = max(1, _BLOCK_BYTES // max(1, image_bytes))
+
+    def fill(start: int, stop: int) -> None:
+        for at in range(start, stop, block_size):
+            end = min(at + block_size, stop)
+            renderer.render(read_block(at, end), parameters[at:end], batch[at:end])
+
+    run_slices(fill, len(batch), getattr(renderer.generator, "threads", None))
+
+
+class Renderer:
+    """Turns source images and drawn parameters into finished images of a batch.
+
+    Three ways, the first that is possible: `fused` writes warp, flips and standardisation in one
+    pass of the kernel; `steps` does them one after the other; `public` calls the generator's
+    methods because somebody has overridden them.
+    """
+
+    def __init__(
+        self,
+        generator: Any,
+        image_shape: tuple[int, ...],
+        pixel_dtype: np.dtype[Any],
+        batch_dtype: np.dtype[Any],
+    ) -> None:
+        self.generator = generator
+        self._pixel_dtype = pixel_dtype
+        self._is_own = hasattr(generator, "_has_own_steps") and generator._has_own_steps()
+        self._gain_bias = None
+        self._whitens_batch = False
+        if self._is_own:
+            warn_if_not_fitted(generator)
+            self._whitens_batch = generator.zca_whitening and batch_dtype.kind == "f"
+            if pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES and can_fuse(generator):
+                self._gain_bias = channel_affine(generator, image_shape[generator.channel_axis - 1])
+
+    def render(
+        self, images: NDArray[Any], parameters: Sequence[TransformParameters], out: NDArray[Any]
+    ) -> None:
+        """Write `images`, channels last, into `out`, in the generator's data format."""
+        if self._gain_bias is not None and not any(_changes_levels(p) for p in parameters):
+            self._render_fused(images, parameters, out)
+            return
+        render_image = self._render_steps if self._is_own else self._render_public
+        for i, image in enumerate(images):
+            out[i] = render_image(image, parameters[i])
+
+    def finish(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Do what is cheaper for the batch as a whole: the ZCA product."""
+        if self._whitens_batch and len(batch):
+            batch[...] = whiten(self.generator, batch)
+        return batch
+
+    def _render_fused(
+        self, images: NDArray[Any], parameters: Sequence[TransformParameters], out: NDArray[Any]
+    ) -> None:
+        assert self._gain_bias is not None
+        if images.dtype.kind != "f" or any(is_moved(p) for p in parameters):
+            warp_fused(self.generator, images, parameters, out, self._gain_bias)
+            return
+        # Float levels that only change place are copied: interpolating would spread inf and NaN.
+        gain, bias = (part.astype(np.float32) for part in self._gain_bias)
+        axis = self.generator.channel_axis - 1
+        for i, image in enumerate(images):
+            source = np.moveaxis(self._flipped(image, parameters[i]), axis, 0)
+            for channel, plane in enumerate(np.moveaxis(out[i], axis, 0)):
+                plane[...] = source[channel] * gain[channel] + bias[channel]
+
+    def _render_steps(self, image: NDArray[Any], parameters: TransformParameters) -> Any:
+        generator = self.generator
+        if is_moved(parameters):
+            pixels = warp_image(generator, image, parameters, self._pixel_dtype)
+        else:
+            pixels = self._flipped(image, parameters).astype(self._pixel_dtype, order="C")
+        pixels = change_levels(pixels, parameters, generator.channel_axis - 1)
+        pixels = standardize_levels(generator, pixels)
+        return pixels if self._whitens_batch else whiten(generator, pixels)
+
+    def _render_public(self, image: NDArray[Any], parameters: TransformParameters) -> Any:
+        pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
+        pixels = self.generator.apply_transform(pixels, parameters)
+        return self.generator.standardize(pixels)
+
+    def _flipped(self, image: NDArray[Any], parameters: TransformParameters) -> NDArray[Any]:
+        generator = self.generator
+        return flip(
+            self._in_data_format(image), parameters, generator.row_axis - 1, generator.col_axis - 1
+        )
+
+    def _in_data_format(self, image: NDArray[Any]) -> NDArray[Any]:
+        if self.generator.data_format == "channels_first":
+            return image.transpose(2, 0, 1)
+        return image
+
+
+def change_levels(
+    image: NDArray[Any], parameters: TransformParameters, channel_axis: int
+) -> NDArray[Any]:
+    """Apply the channel shift and the brightness of one image, those that were drawn."""
+    if parameters.get("channel_shift_intensity") is not None:
+        image = shift_channels(image, parameters["channel_shift_intensity"])
+    if parameters.get("brightness") is not None:
+        image = change_brightness(image, parameters["brightness"], channel_axis)
+    return image
+
+
+def _changes_levels(parameters: TransformParameters) -> bool:
+    return (
+        parameters.get("channel_shift_intensity") is not None
+        or parameters.get("brightness") is not None
+    )

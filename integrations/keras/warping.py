@@ -1,0 +1,151 @@
+"""One call for every warp: the fused kernel where it can, SciPy where only SciPy can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ...kernels import warp
+from .geometry import TransformParameters, compose_inverse_maps, fold_flips
+
+if TYPE_CHECKING:
+    from .generator import ImageDataGenerator
+
+# What the drop-in accepts: the names of `scipy.ndimage`.
+FILL_MODES = (
+    "constant",
+    "nearest",
+    "reflect",
+    "wrap",
+    "mirror",
+    "grid-constant",
+    "grid-mirror",
+    "grid-wrap",
+)
+_KERNEL_FILL_MODES = {
+    "constant": "constant",
+    "nearest": "nearest",
+    "reflect": "reflect",
+    "grid-mirror": "reflect",  # SciPy's other name for it
+    "wrap": "wrap",
+    "mirror": "mirror",
+}
+_KERNEL_INTERPOLATIONS = {0: "nearest", 1: "bilinear"}
+_KERNEL_SOURCES = (np.uint8, np.uint16, np.float32)
+
+
+def can_fuse(generator: ImageDataGenerator) -> bool:
+    """Return whether the kernels know the generator's fill mode and interpolation order."""
+    return (
+        generator.interpolation_order in _KERNEL_INTERPOLATIONS
+        and generator.fill_mode in _KERNEL_FILL_MODES
+    )
+
+
+def warp_fused(
+    generator: ImageDataGenerator,
+    images: NDArray[Any],
+    parameters: Sequence[TransformParameters],
+    out: NDArray[Any],
+    gain_bias: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> None:
+    """Warp and flip images in one pass of the kernel, straight into `out`.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width, channels)
+        Channels last whatever the generator's data format.
+    parameters : sequence of mappings
+        One per image, as `get_random_transform` gives them; colour parameters are not looked at.
+    out : ndarray, shape (n, height, width, channels) or (n, channels, height, width)
+        In the generator's data format; uint8, float16 or float32.
+    gain_bias : pair of ndarrays, shape (channels,), optional
+        Per-channel factor and offset applied after interpolation.
+    """
+    height, width = images.shape[1:3]
+    swap_pivot = generator.quirks == "keras"
+    inverse_maps = compose_inverse_maps(parameters, height, width, swap_pivot=swap_pivot)
+    fold_flips(inverse_maps, parameters, height, width)
+    if images.dtype not in _KERNEL_SOURCES:
+        images = images.astype(np.float32)
+    warp(
+        np.ascontiguousarray(images),
+        inverse_maps.astype(np.float32, order="C"),
+        out,
+        colour=None if gain_bias is None else _colour_matrices(len(images), *gain_bias),
+        fill_mode=_KERNEL_FILL_MODES[generator.fill_mode],
+        cval=float(generator.cval),
+        interpolation=_KERNEL_INTERPOLATIONS[generator.interpolation_order],
+        layout="HWC" if generator.data_format == "channels_last" else "CHW",
+    )
+
+
+def _colour_matrices(
+    count: int, gain: NDArray[np.float64], bias: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    colour = np.column_stack([np.diag(gain), bias]).astype(np.float32)
+    return np.tile(colour, (count, 1, 1))
+
+
+def warp_image(
+    generator: ImageDataGenerator,
+    image: NDArray[Any],
+    parameters: TransformParameters,
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Warp and flip one channels-last image into a fresh array in the generator's data format.
+
+    `dtype` is what Keras would convert the image to first. Float images go through the kernel in
+    float32; integer types other than uint8 need SciPy's rounding and go there.
+    """
+    if not can_fuse(generator) or (dtype.kind != "f" and dtype != np.uint8):
+        return _warp_by_scipy(generator, image, parameters, dtype)
+    if dtype.kind != "f":
+        image = image.astype(dtype, copy=False)
+    height, width, channels = image.shape
+    is_last = generator.data_format == "channels_last"
+    shape = (height, width, channels) if is_last else (channels, height, width)
+    out = np.empty(shape, np.uint8 if dtype == np.uint8 else np.float32)
+    warp_fused(generator, image[np.newaxis], [parameters], out[np.newaxis])
+    return out.astype(dtype, copy=False)
+
+
+def _warp_by_scipy(
+    generator: ImageDataGenerator,
+    image: NDArray[Any],
+    parameters: TransformParameters,
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Spline orders 2-5, the `grid-` modes and odd dtypes, as Keras does them: per channel."""
+    swap_pivot = generator.quirks == "keras"
+    inverse_map = compose_inverse_maps([parameters], *image.shape[:2], swap_pivot=swap_pivot)[0]
+    source = image.astype(np.float32 if dtype == np.float16 else dtype)
+    planes = [
+        ndimage.affine_transform(
+            source[:, :, channel],
+            inverse_map[:, :2],
+            inverse_map[:, 2],
+            order=generator.interpolation_order,
+            mode=generator.fill_mode,
+            cval=generator.cval,
+        )
+        for channel in range(image.shape[2])
+    ]
+    axis = 2 if generator.data_format == "channels_last" else 0
+    warped = np.stack(planes, axis=axis).astype(dtype, copy=False)
+    return flip(warped, parameters, generator.row_axis - 1, generator.col_axis - 1)
+
+
+def flip(
+    image: NDArray[Any], parameters: TransformParameters, row_axis: int, col_axis: int
+) -> NDArray[Any]:
+    """Return the image itself, or a mirrored view of it."""
+    if parameters.get("flip_horizontal", False):
+        image = np.flip(image, col_axis)
+    if parameters.get("flip_vertical", False):
+        image = np.flip(image, row_axis)
+    return image
