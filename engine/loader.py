@@ -202,9 +202,9 @@ class Loader:
         self.wait_seconds += time.perf_counter() - began
         self.skipped.extend(sorted(work.skipped))
         is_last = work.step + 1 == len(self)
-        self._epoch, self._step = (work.epoch + 1, 0) if is_last else (work.epoch, work.step + 1)
         if is_last and self.skipped:
             self._warn_of_skipped(work.epoch)
+        self._epoch, self._step = (work.epoch + 1, 0) if is_last else (work.epoch, work.step + 1)
         return work.batch()
 
     def _refuse_given_up(self, iteration: int) -> None:
@@ -218,7 +218,7 @@ class Loader:
         names = ", ".join(sorted({skipped.name for skipped in self.skipped})[:5])
         warnings.warn(
             f"{len(self.skipped)} sample(s) could not be read up to the end of epoch {epoch} and "
-            f"were left out: {names} ... See `loader.skipped` for all, with the reasons.",
+            f"were left out, among them {names}. `loader.skipped` lists all, with the reasons.",
             stacklevel=4,
         )
 

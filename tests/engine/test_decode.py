@@ -1,0 +1,105 @@
+import io
+
+import numpy as np
+import pytest
+from fusewarp import FolderSource
+from fusewarp.engine.decode import decode_image
+from fusewarp.engine.errors import SampleError
+from PIL import Image
+from skimage import data
+
+CAT = data.chelsea()  # 300 x 451
+
+
+def encoded(image: np.ndarray, file_format: str, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def pillow(content: bytes, mode: str = "RGB") -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert(mode))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_keep_every_pixel(file_format):
+    np.testing.assert_array_equal(decode_image(encoded(CAT, file_format), "x"), CAT)
+
+
+def test_jpeg_equals_pillows_within_the_rounding_of_two_libjpegs():
+    content = encoded(CAT, "JPEG", quality=95)
+    difference = decode_image(content, "x").astype(int) - pillow(content)
+    assert np.abs(difference).max() <= 3
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("grayscale", 1), ("rgb", 3), ("rgba", 4)])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_color_modes(mode, channels, file_format):
+    image = decode_image(encoded(CAT, file_format), "x", color_mode=mode)
+    assert image.shape == (300, 451, channels)
+    grey = CAT @ [0.299, 0.587, 0.114]
+    shown = image[:, :, 0] if channels == 1 else image[:, :, :3] @ [0.299, 0.587, 0.114]
+    assert np.abs(shown - grey).mean() < 4
+    if channels == 4:
+        assert (image[:, :, 3] == 255).all()
+
+
+def test_palette_alpha_and_16_bit_become_rgb():
+    palette = encoded(np.asarray(Image.fromarray(CAT).quantize(16)), "PNG")
+    assert decode_image(palette, "x").shape == (300, 451, 3)
+    alpha = np.dstack([CAT, np.full(CAT.shape[:2], 9, np.uint8)])
+    np.testing.assert_array_equal(decode_image(encoded(alpha, "PNG"), "x"), CAT)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("min_size", "shape"),
+    [
+        ((0, 0), (300, 451, 3)),
+        ((300, 451), (300, 451, 3)),
+        ((151, 100), (300, 451, 3)),
+        ((150, 225), (150, 226, 3)),
+        ((60, 60), (75, 113, 3)),
+        ((10, 10), (19, 29, 3)),
+    ],
+)
+def test_reduces_by_a_whole_factor_and_never_below_what_is_useful(file_format, min_size, shape):
+    content = encoded(CAT, file_format, quality=95)
+    image = decode_image(content, "x", min_size=min_size)
+    assert image.shape == shape
+    small = Image.fromarray(CAT).resize(shape[1::-1], Image.Resampling.BOX)
+    assert np.abs(image.astype(float) - np.asarray(small)).mean() < 6
+
+
+BAD = {
+    "empty.jpg": (b"", "0 bytes"),
+    "text.jpg": (b"this is not a picture", "cannot be decoded"),
+    "truncated.jpg": (encoded(CAT, "JPEG")[:4000], "cannot be decoded"),
+    "truncated.png": (encoded(CAT, "PNG")[:9000], "cannot be decoded"),
+    "header.jpg": (b"\xff\xd8\xff\xe0garbage", "cannot be decoded"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named_with_the_reason(name, tmp_path):
+    content, reason = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    source = FolderSource(tmp_path, labelled=False)
+    with pytest.raises(SampleError, match=reason) as caught:
+        source.read(0)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_no_truncated_jpeg_passes_silently(kept, options):
+    content = encoded(CAT, "JPEG", **options)
+    with pytest.raises(SampleError):
+        decode_image(content[: int(len(content) * kept)], "x", min_size=(32, 32))
+
+
+def test_cmyk_jpegs_are_decoded_by_pillow():
+    stream = io.BytesIO()
+    Image.fromarray(CAT).convert("CMYK").save(stream, "JPEG", quality=95)
+    content = stream.getvalue()
+    np.testing.assert_array_equal(decode_image(content, "x"), pillow(content))

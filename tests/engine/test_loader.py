@@ -1,0 +1,250 @@
+import gc
+import threading
+
+import numpy as np
+import pytest
+from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
+from fusewarp.engine import SampleError
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 10, 3), np.uint8)
+LABELS = np.arange(23) * 10
+POLICY = Policy(rotation_range=40, zoom_range=0.3, horizontal_flip=True)
+
+
+def make_loader(threads=2, seed=5, **options) -> Loader:
+    augmenter = Augmenter(POLICY, size=(9, 8), seed=seed, threads=threads)
+    return Loader(ArraySource(IMAGES, LABELS, LABELS / 2), augmenter, **options)
+
+
+def by_id(batches) -> dict[int, np.ndarray]:
+    return {
+        int(sample_id): image
+        for batch in batches
+        for sample_id, image in zip(batch.sample_ids, batch.images, strict=True)
+    }
+
+
+def same(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[k], right[k]) for k in left)
+
+
+EXPECTED = [by_id(loader) for loader in [make_loader(threads=1, batch_size=23)] for _ in range(2)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 40])
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_pixels_are_the_same_for_any_threads_and_batch_size(threads, batch_size, prefetch):
+    loader = make_loader(threads, batch_size=batch_size, prefetch=prefetch)
+    for epoch in range(2):
+        assert same(by_id(loader), EXPECTED[epoch])
+
+
+@pytest.mark.parametrize("shards", [2, 3, 7])
+def test_shards_are_disjoint_and_give_the_same_pixels(shards):
+    loaders = [make_loader(batch_size=4, shard=(index, shards)) for index in range(shards)]
+    parts = [by_id(loader) for loader in loaders]
+    assert sum(map(len, parts)) == 23
+    assert same({k: v for part in parts for k, v in part.items()}, EXPECTED[0])
+
+
+def test_fields_belong_together():
+    for batch in make_loader(batch_size=5):
+        np.testing.assert_array_equal(batch.labels, batch.sample_ids * 10)
+        np.testing.assert_array_equal(batch.weights, batch.sample_ids * 5.0)
+        assert batch.images.shape == (len(batch.sample_ids), 9, 8, 3)
+        assert batch.images.ctypes.data % 64 == 0
+
+
+def test_an_epoch_has_every_sample_once_in_a_new_order():
+    loader = make_loader(batch_size=4)
+    first, second = ([i for b in loader for i in b.sample_ids] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(23))
+    assert first != second
+    assert [len(b.sample_ids) for b in loader] == [4] * 5 + [3]
+    assert len(loader) == 6
+
+
+def test_without_shuffle_samples_come_in_order():
+    ids = [i for b in make_loader(batch_size=4, shuffle=False) for i in b.sample_ids]
+    assert ids == list(range(23))
+
+
+def test_drop_remainder_gives_every_shard_the_same_number_of_batches():
+    counts = [
+        len(list(make_loader(batch_size=4, shard=(i, 3), drop_remainder=True))) for i in range(3)
+    ]
+    assert counts == [1, 1, 1]
+
+
+def test_epochs_none_is_endless_and_epochs_2_is_two():
+    endless = iter(make_loader(batch_size=10, epochs=None))
+    assert [len(next(endless).sample_ids) for _ in range(7)] == [10, 10, 3, 10, 10, 3, 10]
+    assert len(list(make_loader(batch_size=10, epochs=2))) == 6
+
+
+@pytest.mark.parametrize("stop", range(12))
+def test_resumes_exactly_at_any_step(stop):
+    whole = make_loader(batch_size=4, epochs=2)
+    expected = [batch.sample_ids.tolist() for batch in whole]
+    interrupted = make_loader(batch_size=4, epochs=2)
+    iterator = iter(interrupted)
+    for _ in range(stop):
+        next(iterator)
+    state = interrupted.state_dict()
+    assert state == {"seed": 5, "epoch": stop // 6, "step": stop % 6}
+    resumed = make_loader(threads=1, batch_size=4, epochs=None)
+    resumed.load_state_dict(state)
+    iterator = iter(resumed)
+    batches = [next(iterator) for _ in range(12 - stop)]
+    assert [b.sample_ids.tolist() for b in batches] == expected[stop:]
+    for number, batch in enumerate(batches, start=stop):
+        for sample_id, image in by_id([batch]).items():
+            np.testing.assert_array_equal(image, EXPECTED[number // 6][sample_id])
+
+
+def test_a_break_loses_nothing():
+    loader = make_loader(batch_size=4)
+    seen = []
+    for batch in loader:
+        seen += batch.sample_ids.tolist()
+        if len(seen) == 8:
+            break
+    seen += [i for batch in loader for i in batch.sample_ids]
+    assert sorted(seen) == list(range(23))
+
+
+def test_an_iteration_that_was_given_up_says_so():
+    loader = make_loader(batch_size=4)
+    old = iter(loader)
+    next(old)
+    next(iter(loader))
+    with pytest.raises(RuntimeError, match="given up"):
+        next(old)
+
+
+def test_batches_that_are_held_are_never_written_again():
+    loader = make_loader(batch_size=4, epochs=6)
+    held = [(batch.images, batch.images.copy()) for batch in loader]
+    for images, copy in held:
+        np.testing.assert_array_equal(images, copy)
+
+
+def test_memory_of_released_batches_is_used_again():
+    loader = make_loader(batch_size=4, drop_remainder=True, epochs=8, prefetch=1)
+    addresses = set()
+    for batch in loader:
+        addresses.add(batch.images.ctypes.data)
+        del batch
+        gc.collect()
+    assert len(addresses) <= 4
+
+
+@pytest.fixture
+def folder_loader(photo_folder):
+    def make(**options):
+        augmenter = Augmenter(POLICY, size=(16, 18), seed=2, threads=2)
+        return Loader(FolderSource(photo_folder), augmenter, batch_size=4, **options)
+
+    return make
+
+
+def test_folder_batches_equal_apply_on_the_decoded_files(folder_loader):
+    loader = folder_loader()
+    for batch in loader:
+        pictures = [loader.source.read(int(i), (23, 26)) for i in batch.sample_ids]
+        expected = loader.augmenter.apply(pictures, batch.sample_ids)
+        np.testing.assert_array_equal(batch.images, expected)
+        np.testing.assert_array_equal(batch.labels, loader.source.labels[batch.sample_ids])
+
+
+def spoil(loader: Loader) -> set[int]:
+    loader.source.paths[1].write_bytes(b"")
+    loader.source.paths[6].write_text("this is text")
+    loader.source.paths[8].unlink()
+    return {1, 6, 8}
+
+
+def test_a_bad_file_is_raised_by_name_and_nothing_hangs(folder_loader):
+    loader = folder_loader()
+    spoil(loader)
+    with pytest.raises(SampleError, match=r"(cat/01|dog/01|dog/03)\.jpg"):
+        list(loader)
+    with pytest.raises(SampleError):  # the loader stands before the bad batch, not after it
+        list(loader)
+
+
+@pytest.mark.filterwarnings("ignore:3 sample:UserWarning")
+def test_skip_leaves_out_the_bad_ones_and_nothing_else(folder_loader):
+    good = by_id(folder_loader())
+    loader = folder_loader(on_error="skip")
+    bad = spoil(loader)
+    rest = by_id(loader)
+    assert same(rest, {i: image for i, image in good.items() if i not in bad})
+    assert {skipped.sample_id for skipped in loader.skipped} == bad
+    assert "0 bytes" in next(s.message for s in loader.skipped if s.sample_id == 1)
+
+
+def test_skip_warns_with_the_names(folder_loader):
+    loader = folder_loader(on_error="skip")
+    spoil(loader)
+    with pytest.warns(UserWarning, match=r"3 sample\(s\) could not be read.*cat/01.jpg"):
+        list(loader)
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be read:UserWarning")
+def test_skip_with_a_whole_batch_bad_goes_on(folder_loader):
+    loader = folder_loader(on_error="skip", shuffle=False)
+    for path in loader.source.paths[:4]:
+        path.write_bytes(b"")
+    assert sorted(by_id(loader)) == list(range(4, 11))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"prefetch": -1}, "`prefetch`"),
+        ({"shard": (2, 2)}, "`shard`"),
+        ({"on_error": "ignore"}, "`on_error`"),
+        ({"batch_size": 24, "drop_remainder": True}, "makes no batch of 24 with drop_remainder"),
+        ({"shard": (23, 24)}, "makes no batch"),
+    ],
+)
+def test_refuses_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_loader(**options)
+
+
+def test_a_folder_needs_a_size(photo_folder):
+    with pytest.raises(ValueError, match="give the Augmenter a `size`"):
+        Loader(FolderSource(photo_folder), Augmenter(POLICY))
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"seed": 6, "epoch": 0, "step": 0}, "seed 6"),
+        ({"seed": 5, "epoch": 0, "step": 99}, "steps"),
+        ({"seed": 5, "epoch": 0}, "lacks"),
+    ],
+)
+def test_refuses_states_of_another_run(state, message):
+    with pytest.raises(ValueError, match=message):
+        make_loader(batch_size=4).load_state_dict(state)
+
+
+def test_two_loaders_in_two_threads():
+    results = {}
+
+    def run(name):
+        results[name] = by_id(make_loader(batch_size=3))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same(results["a"], EXPECTED[0])
+    assert same(results["b"], EXPECTED[0])

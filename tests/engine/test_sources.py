@@ -1,0 +1,96 @@
+import re
+
+import numpy as np
+import pytest
+from fusewarp import ArraySource, FolderSource
+from fusewarp.engine import SampleError
+from PIL import Image
+
+
+def test_folder_lists_classes_and_files_sorted(photo_folder):
+    (photo_folder / "cat" / "nested").mkdir()
+    Image.new("RGB", (4, 4)).save(photo_folder / "cat" / "nested" / "a.PNG")
+    (photo_folder / "cat" / "notes.txt").write_text("no picture")
+    (photo_folder / ".ipynb_checkpoints").mkdir()
+    source = FolderSource(photo_folder)
+    assert source.class_names == ["cat", "dog"]
+    assert source.names[:6] == [*(f"cat/0{i}.{'png' if i == 2 else 'jpg'}" for i in range(5)),
+                                "cat/nested/a.PNG"]  # fmt: skip
+    assert source.labels.tolist() == [0] * 6 + [1] * 6
+    assert len(source) == 12
+    assert source.read(5).shape == (4, 4, 3)
+
+
+def test_folder_takes_classes_in_the_given_order(photo_folder):
+    source = FolderSource(photo_folder, classes=["dog", "cat"])
+    assert source.class_names == ["dog", "cat"]
+    assert source.names[0].startswith("dog/")
+    assert FolderSource(photo_folder, classes=["dog"]).labels.tolist() == [0] * 6
+
+
+def test_folder_without_labels_takes_everything_below(photo_folder):
+    source = FolderSource(photo_folder, labelled=False)
+    assert source.labels is None
+    assert len(source) == 11
+
+
+def test_select_keeps_names_labels_and_pixels_together(photo_folder):
+    source = FolderSource(photo_folder)
+    part = source.select([7, 2])
+    assert part.names == [source.names[7], source.names[2]]
+    assert part.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(part.read(0), source.read(7))
+    assert len(source) == 11
+
+
+def refuse(error, message, *args, **kwargs):
+    with pytest.raises(error, match=message):
+        FolderSource(*args, **kwargs)
+
+
+def test_folder_refusals(tmp_path, photo_folder):
+    refuse(FileNotFoundError, "missing does not exist", tmp_path / "missing")
+    a_file = photo_folder / "cat" / "00.jpg"
+    refuse(NotADirectoryError, re.escape(str(a_file)), a_file)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refuse(ValueError, "no sub-folders", empty)
+    refuse(ValueError, "holds no pictures", empty, labelled=False)
+    (empty / "only").mkdir()
+    refuse(ValueError, "only the class 'only'", empty)
+    (empty / "other").mkdir()
+    refuse(ValueError, "only holds no pictures", empty)
+    refuse(FileNotFoundError, "bird does not exist", photo_folder, classes=["cat", "bird"])
+    refuse(ValueError, "`classes`", photo_folder, classes=["cat", "cat"])
+    refuse(ValueError, "`color_mode`", photo_folder, color_mode="bgr")
+
+
+def test_a_file_that_vanished_is_named(photo_folder):
+    source = FolderSource(photo_folder)
+    source.paths[3].unlink()
+    with pytest.raises(SampleError, match=r"03\.jpg cannot be read \(No such file"):
+        source.read(3)
+
+
+def test_array_source_refusals():
+    images = np.zeros((4, 5, 6, 3), np.uint8)
+    for error, message, arguments in [
+        (TypeError, "must be a NumPy array, got list", ([1, 2],)),
+        (ValueError, r"got shape \(5, 6, 3\). For grey", (images[0],)),
+        (TypeError, "got float64. Convert it once", (images.astype(float),)),
+        (ValueError, "holds no pixels", (images[:, :0],)),
+        (ValueError, "holds no pixels", (images[:0],)),
+        (ValueError, r"`labels` must have one entry per picture \(4\)", (images, [1, 2])),
+        (ValueError, "`weights`", (images, [1, 2, 3, 4], 1.0)),
+    ]:
+        with pytest.raises(error, match=message):
+            ArraySource(*arguments)
+
+
+def test_array_source_reads_memory_maps_without_loading_them(tmp_path):
+    images = np.arange(4 * 5 * 6 * 3, dtype=np.uint8).reshape(4, 5, 6, 3)
+    np.save(tmp_path / "images.npy", images)
+    source = ArraySource(np.load(tmp_path / "images.npy", mmap_mode="r"), [3, 2, 1, 0])
+    np.testing.assert_array_equal(source.read(2), images[2])
+    assert isinstance(source.images, np.memmap)
+    assert source.select([3, 0]).labels.tolist() == [0, 3]
