@@ -43,4 +43,5 @@ def _sort_keys(num_samples: int, seed: int, epoch: int) -> NDArray[np.uint64]:
     slots = np.full(num_samples, _ORDER_SLOT)
     key = (np.uint64(seed) & _LOW, np.uint64(seed) >> _WORD)
     high, low, _, _ = philox4x32((ids & _LOW, ids >> _WORD, epochs, slots), key)
-    return (high << _WORD) | low
+    keys: NDArray[np.uint64] = (high << _WORD) | low
+    return keys

@@ -113,8 +113,14 @@ class Policy:
 
     def without_augmentation(self) -> "Policy":
         """Return the policy for validation data: nothing random, the same output constants."""
-        constants = ("rescale", "mean", "std", "fill_mode", "cval", "interpolation")
-        return Policy(**{name: getattr(self, name) for name in constants})
+        return Policy(
+            rescale=self.rescale,
+            mean=self.mean,
+            std=self.std,
+            fill_mode=self.fill_mode,
+            cval=self.cval,
+            interpolation=self.interpolation,
+        )
 
     def replace(self, **changes: Any) -> "Policy":
         """Return a copy with some fields changed, validated anew."""
@@ -140,12 +146,11 @@ class Policy:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(f"Policy has no field {unknown}; it has {known}.")
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**arguments)
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:

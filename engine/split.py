@@ -43,7 +43,7 @@ def stratified_split(
     validation = np.zeros(len(names), np.bool_)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        ranked = sorted(members, key=lambda i: _digest(seed, names[i]))
+        ranked = sorted(members.tolist(), key=lambda i: _digest(seed, names[i]))
         count = min(max(1, round(len(ranked) * fraction)), len(ranked) - 1)
         validation[ranked[:count]] = True
     if not validation.any():

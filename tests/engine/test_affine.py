@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fusewarp import Augmenter, Policy
 from fusewarp.engine.affine import frame_maps, source_maps
 from fusewarp.engine.sampling import Parameters, sample_parameters

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from fusewarp import Augmenter, Policy
-from fusewarp.engine.affine import frame_maps, source_maps
-from fusewarp.engine.sampling import sample_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+
+from fusewarp import Augmenter, Policy
+from fusewarp.engine.affine import frame_maps, source_maps
+from fusewarp.engine.sampling import sample_parameters
 
 POLICY = Policy(
     rotation_range=40,

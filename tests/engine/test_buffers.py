@@ -2,6 +2,7 @@ import gc
 
 import numpy as np
 import pytest
+
 from fusewarp.engine.buffers import ALIGNMENT, BufferPool, empty_aligned
 
 

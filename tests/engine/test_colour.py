@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fusewarp import Augmenter, Policy
 from fusewarp.engine.colour import colour_matrices
 from fusewarp.engine.sampling import sample_parameters

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fusewarp.engine import ArraySource, Augmenter, FolderSource, Policy
 from fusewarp.engine.contact_sheet import (
     GAP,
@@ -16,7 +18,6 @@ from fusewarp.engine.contact_sheet import (
     contact_sheet,
     to_bytes,
 )
-from PIL import Image
 
 TILE = 40
 POLICY = Policy(

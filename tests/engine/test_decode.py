@@ -2,11 +2,12 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
+
 from fusewarp import FolderSource
 from fusewarp.engine.decode import decode_image
 from fusewarp.engine.errors import SampleError
-from PIL import Image
-from skimage import data
 
 CAT = data.chelsea()  # 300 x 451
 

@@ -3,6 +3,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
 from fusewarp.engine import SampleError
 

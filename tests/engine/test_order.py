@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fusewarp.engine.order import epoch_order
 from fusewarp.engine.split import stratified_split
 

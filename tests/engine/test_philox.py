@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from fusewarp.engine.philox import philox4x32, random_uniforms, random_words
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fusewarp.engine.philox import philox4x32, random_uniforms, random_words
 
 # The known-answer vectors published with Random123 (kat_vectors, philox4x32, 10 rounds).
 KNOWN_ANSWERS = [

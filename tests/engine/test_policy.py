@@ -4,6 +4,7 @@ import re
 from typing import get_args
 
 import pytest
+
 from fusewarp import Policy
 from fusewarp.engine.policy import FillMode, Interpolation
 from fusewarp.kernels.codes import FILL_CODES, INTERPOLATION_CODES

@@ -2,9 +2,10 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fusewarp import ArraySource, FolderSource
 from fusewarp.engine import SampleError
-from PIL import Image
 
 
 def test_folder_lists_classes_and_files_sorted(photo_folder):

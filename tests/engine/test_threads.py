@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+
 from fusewarp.engine.threads import Lane, available_threads, resolve_threads, run_slices
 
 

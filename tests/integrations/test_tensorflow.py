@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from fusewarp import ArraySource, Augmenter, Loader, Policy
 from fusewarp.tensorflow import as_dataset
 

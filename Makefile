@@ -1,0 +1,72 @@
+# Each target sets up what it needs in .venv; a second run does not install again.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGE_FILES := $(shell find engine kernels integrations fusewarp -name '*.py' 2>/dev/null | LC_ALL=C sort)
+FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
+
+.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-lowest bench clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
+
+# The demo needs the package and its data; the checks need the developers' tools as well. A strict
+# editable install does not see added files, so its stamp carries the list of files.
+.venv/pip-ready:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+.venv/demo-ready: .venv/pip-ready pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[demo]' --config-settings editable_mode=strict
+	touch $@
+
+.venv/dev-ready: .venv/pip-ready pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --config-settings editable_mode=strict
+	touch $@ .venv/demo-ready
+
+.venv/files-$(FILE_LIST): | .venv/pip-ready
+	@if [ -e .venv/demo-ready ] || [ -e .venv/dev-ready ]; then \
+	  rm -f .venv/files-*; \
+	  $(BIN)/python -m pip install --quiet --no-deps --editable . --config-settings editable_mode=strict; \
+	fi
+	@touch $@
+
+demo: .venv/demo-ready .venv/files-$(FILE_LIST) ## Train on real photos and print what came out (offline, under 5 minutes).
+	$(BIN)/fusewarp demo
+
+test: lint test-fast ## Run the checks and the tests that need neither GPU nor long times.
+
+lint: .venv/dev-ready .venv/files-$(FILE_LIST) ## ruff, mypy, import-linter.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd .ci && ../$(BIN)/mypy --config-file ../pyproject.toml -p fusewarp  # from here `fusewarp` is the installed one
+	cd .ci && ../$(BIN)/lint-imports --config ../pyproject.toml
+
+test-fast: .venv/dev-ready .venv/files-$(FILE_LIST) ## The tests without the slow ones.
+	$(BIN)/pytest -q -m 'not slow and not gpu'
+
+test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes.
+	$(BIN)/pytest -q -m 'slow and not gpu'
+
+test-nojit: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests as plain Python: bad indices show.
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow' tests/kernels
+
+test-boundscheck: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests with Numba's bounds checks.
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -q -m 'not slow' tests/kernels
+
+.venv-lowest/ready: pyproject.toml .ci/lowest_versions.py
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python .ci/lowest_versions.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt \
+	  . pytest hypothesis pytest-timeout scikit-image
+	touch $@
+
+test-lowest: .venv-lowest/ready ## Kernels and engine on the lowest versions that pyproject.toml allows.
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	.venv-lowest/bin/pytest -q -m 'not slow' tests/kernels tests/engine
+
+bench: .venv/dev-ready .venv/files-$(FILE_LIST) ## Compare the kernel with its peers and the floor.
+	$(BIN)/python benchmarks/compare_warp.py
+
+clean: ## Remove the environments and what was built.
+	rm -rf .venv .venv-lowest build dist *.egg-info
