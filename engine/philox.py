@@ -81,5 +81,6 @@ def random_uniforms(
     seed: int, epoch: int, sample_ids: ArrayLike, num_slots: int
 ) -> NDArray[np.float64]:
     """Draw uniform numbers in [0, 1), as `random_words`; 24 bits each, so float32 holds them."""
-    words = random_words(seed, epoch, sample_ids, num_slots) >> np.uint64(8)
-    return words.astype(np.float64) * 2.0**-24
+    words = random_words(seed, epoch, sample_ids, num_slots)
+    uniforms: NDArray[np.float64] = (words >> np.uint64(8)) * 2.0**-24
+    return uniforms
