@@ -105,8 +105,11 @@ class Augmenter:
         plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=first.dtype)
 
         def warp_slice(start: int, stop: int) -> None:
+            if isinstance(images, np.ndarray):
+                self.warp_rows(images[start:stop], plan, slice(start, stop), out)
+                return
             for row in range(start, stop):
-                self.warp_one(images[row], plan, row, out)
+                self.warp_rows(images[row][np.newaxis], plan, slice(row, row + 1), out)
 
         run_slices(warp_slice, len(ids), self.threads)
         return out
@@ -132,13 +135,22 @@ class Augmenter:
             source_dtype=source_dtype,
         )
 
-    def warp_one(self, image: NDArray[Any], plan: Plan, row: int, out: NDArray[Any]) -> None:
-        """Write picture `row` of a plan into its place in the batch, in the calling thread."""
-        rows = slice(row, row + 1)
-        image = np.ascontiguousarray(image)
+    def warp_rows(self, images: NDArray[Any], plan: Plan, rows: slice, out: NDArray[Any]) -> None:
+        """Write pictures of one size into their rows of a batch, in the calling thread.
+
+        Parameters
+        ----------
+        images : (k, H, W, C) array
+        plan : Plan
+            Of the whole batch.
+        rows : slice
+            The k rows of the plan and of `out` that the pictures are.
+        out : array
+            The whole batch.
+        """
         warp(
-            image[np.newaxis],
-            plan.inverse_maps(rows, image.shape[:2]),
+            np.ascontiguousarray(images),
+            plan.inverse_maps(rows, images.shape[1:3]),
             out[rows],
             colour=plan.colour_of(rows),
             fill_mode=self.policy.fill_mode,

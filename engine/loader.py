@@ -275,7 +275,8 @@ class _BatchInWork:
                 name = self._source.names[sample_id]
                 self.skipped.append(Skipped(sample_id, name, str(error)))
                 continue
-            self._augmenter.warp_one(image, self._plan, row, self._images)
+            rows = slice(row, row + 1)
+            self._augmenter.warp_rows(image[np.newaxis], self._plan, rows, self._images)
 
     def batch(self) -> Batch:
         """Return the finished batch, without the rows that were skipped."""
