@@ -19,6 +19,11 @@ from .render import make_batch
 class BatchFromFilesMixin:
     """Batches of the files that a subclass lists in `filepaths`, with its `labels`."""
 
+    class_mode: str | None
+    class_indices: dict[str, int]
+    classes: Any  # class index of every file
+    dtype: Any
+
     def set_processing_attrs(
         self,
         image_data_generator: Any,
@@ -106,7 +111,9 @@ class BatchFromFilesMixin:
             return batch_x.copy()
         labels = self.classes[index_array]
         if self.class_mode == "categorical":
-            return np.eye(len(self.class_indices), dtype=self.dtype)[labels]
+            one_hot = np.zeros((len(labels), len(self.class_indices)), self.dtype)
+            one_hot[np.arange(len(labels)), labels] = 1
+            return one_hot
         return labels.astype(self.dtype)  # binary, sparse: indices in the batch's dtype
 
     @property
@@ -292,7 +299,7 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
         return self._filepaths
 
     @property
-    def labels(self) -> NDArray[np.int32]:
+    def labels(self) -> Any:
         """Class index of every file, int32."""
         return self.classes
 

@@ -55,7 +55,7 @@ def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> di
     }
 
 
-def _symmetric(limit: Any) -> float:
+def _symmetric(limit: Any) -> Any:
     return np.random.uniform(-limit, limit)
 
 

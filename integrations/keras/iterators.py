@@ -197,9 +197,9 @@ class NumpyArrayIterator(Iterator):
             warnings.warn("`sample_weight` is ignored because there is no `y`.", stacklevel=2)
         if subset is not None:
             kept = _subset_slice(x, y, subset, image_data_generator, ignore_class_split)
-            x, y, sample_weight, *x_misc = (
-                part if part is None else part[kept] for part in (x, y, sample_weight, *x_misc)
-            )
+            x, x_misc = x[kept], [extra[kept] for extra in x_misc]
+            y = None if y is None else y[kept]
+            sample_weight = None if sample_weight is None else sample_weight[kept]
         self.x = _as_images(x, self.dtype, self.data_format)
         self.x_misc = x_misc
         self.y = None if y is None else np.asarray(y)

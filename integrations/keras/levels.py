@@ -13,7 +13,8 @@ def shift_channels(image: NDArray[Any], intensity: float) -> NDArray[Any]:
 
     A float32 image stays float32; an integer image plus a float becomes float64, as in Keras.
     """
-    return np.clip(image + intensity, np.min(image), np.max(image))
+    shifted: NDArray[Any] = np.clip(image + intensity, np.min(image), np.max(image))
+    return shifted
 
 
 def change_brightness(image: NDArray[Any], factor: float, channel_axis: int) -> NDArray[Any]:
@@ -50,11 +51,13 @@ def change_brightness(image: NDArray[Any], factor: float, channel_axis: int) -> 
     levels = _stretch(image) if is_stretched else image
     table = np.trunc(np.arange(256, dtype=np.float32) * np.float32(factor)).clip(0, 255)
     whole = levels.astype(np.uint8)
-    bright = table.astype(np.float32)[whole]
+    bright: NDArray[Any] = table.astype(np.float32)[whole]
     if channels == 4:
         alpha = (3,) if channel_axis == 0 else (..., 3)
         bright[alpha] = whole[alpha]
-    return bright / 255 * (high - low) + low if is_stretched else bright
+    if is_stretched:
+        bright = bright / 255 * (high - low) + low
+    return bright
 
 
 def _stretch(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -160,7 +160,7 @@ class Renderer:
 
     def _in_data_format(self, image: NDArray[Any]) -> NDArray[Any]:
         if self.generator.data_format == "channels_first":
-            return image.transpose(2, 0, 1)
+            image = image.transpose(2, 0, 1)
         return image
 
 

@@ -81,7 +81,9 @@ class Whitening:
             gram = self._gram - cross - cross.T + self._count * np.outer(center, center)
             squares, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
             singular = np.sqrt(np.maximum(squares, 0.0))
-        return (vectors * (np.sqrt(self._total) / (singular + epsilon))) @ vectors.T
+        gains = np.sqrt(self._total) / (singular + epsilon)
+        matrix: NDArray[np.float64] = (vectors * gains) @ vectors.T
+        return matrix
 
 
 def fit_statistics(
@@ -118,8 +120,9 @@ def fit_statistics(
         scale = moments.std().reshape(shape) + EPSILON
         generator.std = moments.std().reshape(shape).astype(dtype)
     if whitening is not None:
-        flat = (np.broadcast_to(part, images.shape[1:]).reshape(-1) for part in (center, scale))
-        matrix = whitening.matrix(*flat, generator.zca_epsilon)
+        flat_center = np.broadcast_to(center, images.shape[1:]).reshape(-1)
+        flat_scale = np.broadcast_to(scale, images.shape[1:]).reshape(-1)
+        matrix = whitening.matrix(flat_center, flat_scale, generator.zca_epsilon)
         generator.zca_whitening_matrix = matrix.astype(dtype)
 
 
