@@ -7,8 +7,25 @@ if not (_HERE / "engine").is_dir():  # a checkout that is not installed: the roo
     __path__.append(str(_HERE.parent))
 
 from . import kernels  # noqa: E402
-from .engine import ArraySource, Augmenter, Batch, FolderSource, Loader, Policy  # noqa: E402
+from .engine import (  # noqa: E402
+    ArraySource,
+    Augmenter,
+    Batch,
+    FolderSource,
+    Loader,
+    Policy,
+    stratified_split,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["ArraySource", "Augmenter", "Batch", "FolderSource", "Loader", "Policy", "kernels"]
+__all__ = [
+    "ArraySource",
+    "Augmenter",
+    "Batch",
+    "FolderSource",
+    "Loader",
+    "Policy",
+    "kernels",
+    "stratified_split",
+]
