@@ -290,8 +290,8 @@ class TransferTrainer:
         """Freeze and thaw the base, then compile: Keras takes note of `trainable` only there."""
         at = 0 if name == "head" else 1
         set_trainable(self.conv_base.model, 0 if name == "head" else self.trainable_layers)
-        trainable = count_parameters(self._network.trainable_variables)
-        frozen = count_parameters(self._network.variables) - trainable
+        trainable = count_parameters(self._network.trainable_weights)
+        frozen = count_parameters(self._network.weights) - trainable
         self._network.compile(
             optimizer=self._optimizer(self._rates[at]),
             loss=self.loss or "sparse_categorical_crossentropy",
