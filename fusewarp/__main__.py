@@ -1,0 +1,5 @@
+"""`python -m fusewarp`: the same as the command `fusewarp`."""
+
+from .cli import main
+
+main()
