@@ -163,16 +163,22 @@ class Renderer:
     def _render_fused(self, images: NDArray[Any], plan: TransformPlan, out: NDArray[Any]) -> None:
         assert self._gain_bias is not None
         assert plan.inverse_maps is not None
-        if images.dtype.kind != "f" or any(is_moved(p) for p in plan.parameters):
+        gain, bias = (part.astype(np.float32) for part in self._gain_bias)
+        is_uniform = bool(np.all(gain == gain[0]) and np.all(bias == bias[0]))
+        # Float levels that only change place must not be interpolated: inf and NaN would spread.
+        can_copy = is_uniform or images.dtype.kind == "f"
+        if not can_copy or any(is_moved(p) for p in plan.parameters):
             warp_fused(self.generator, images, plan.inverse_maps, out, plan.colour)
             return
-        # Float levels that only change place are copied: interpolating would spread inf and NaN.
-        gain, bias = (part.astype(np.float32) for part in self._gain_bias)
         axis = self.generator.channel_axis - 1
         for i, image in enumerate(images):
-            source = np.moveaxis(self._flipped(image, plan.parameters[i]), axis, 0)
-            for channel, plane in enumerate(np.moveaxis(out[i], axis, 0)):
-                plane[...] = source[channel] * gain[channel] + bias[channel]
+            source = self._flipped(image, plan.parameters[i])
+            if is_uniform:
+                scale_levels(source, gain[0], bias[0], out[i])
+                continue
+            planes = zip(np.moveaxis(source, axis, 0), gain, bias, strict=True)
+            for target, plane in zip(np.moveaxis(out[i], axis, 0), planes, strict=True):
+                scale_levels(*plane, target)
 
     def _render_steps(self, image: NDArray[Any], parameters: TransformParameters) -> Any:
         generator = self.generator
@@ -204,6 +210,15 @@ class Renderer:
         if self.generator.data_format == "channels_first":
             image = image.transpose(2, 0, 1)
         return image
+
+
+def scale_levels(
+    levels: NDArray[Any], gain: np.float32, bias: np.float32, out: NDArray[Any]
+) -> None:
+    """Write ``levels * gain + bias`` into `out` without an array in between."""
+    np.multiply(levels, gain, out=out, casting="same_kind")
+    if bias != 0:
+        out += bias
 
 
 def change_levels(
