@@ -5,6 +5,7 @@ import difflib
 import math
 import random
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,12 +312,19 @@ def _load_weights(model: keras.Model, path: Path, name: str) -> None:
         if path.suffix == ".keras":
             model.set_weights(keras.models.load_model(path, compile=False).get_weights())
         else:
-            model.load_weights(path)
-    except (OSError, KeyError, ValueError) as error:
+            _load_every_weight(model, path)
+    except (OSError, KeyError, ValueError, UserWarning) as error:
         raise ValueError(
             f"{path} does not hold the weights of {name} without its head: {error}"
         ) from error
     _check_finite(model, path)
+
+
+def _load_every_weight(model: keras.Model, path: Path) -> None:
+    with warnings.catch_warnings():
+        # Keras only warns where it leaves layers at their random weights.
+        warnings.simplefilter("error", UserWarning)
+        model.load_weights(path)
 
 
 def _check_finite(model: keras.Model, path: Path) -> None:
