@@ -18,7 +18,10 @@ _DTYPES = (np.uint8, np.uint16, np.float32)
 class Source(Protocol):
     """What a loader needs to know of its pictures; sample ids are 0 .. len - 1."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """A name per sample, for messages: its file, or its index."""
+
     labels: NDArray[Any] | None
     weights: NDArray[Any] | None
     channels: int
