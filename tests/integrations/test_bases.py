@@ -134,6 +134,7 @@ def test_random_weights_are_a_function_of_the_seed():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".keras"])
 def test_weights_from_a_file(tmp_path, suffix):
     path = tmp_path / f"mine{suffix}"

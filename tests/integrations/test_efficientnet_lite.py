@@ -81,6 +81,7 @@ def test_a_tensor_too_many_is_refused(classifier):
         load_torch_weights(classifier, tensors)
 
 
+@pytest.mark.slow
 def test_conv_base_gives_the_features_under_the_head(classifier):
     base = efficientnet_lite0()
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
@@ -96,6 +97,7 @@ def test_any_input_size(size, rows_cols):
     assert base.output_shape == (None, *rows_cols, 1280)
 
 
+@pytest.mark.slow
 def test_layers_without_weights_file_are_random():
     first, second = (efficientnet_lite0((32, 32), weights=None) for _ in range(2))
     kernels = [base.get_layer("top_conv").get_weights()[0] for base in (first, second)]

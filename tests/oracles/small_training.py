@@ -12,20 +12,20 @@ def small_base(size=(32, 40), *, rescaling=False, seed=3):
     """Two conv blocks with batch normalization, the second one in a model of its own."""
     inputs = keras.Input((*size, 3))
     x = layers.Rescaling(1 / 255)(inputs) if rescaling else inputs
-    x = _conv(8, seed)(x)
+    x = _conv("early_conv", 8, seed)(x)
     x = layers.BatchNormalization(name="early_bn")(x)
     x = layers.ReLU(6.0)(x)
     block = keras.Input((None, None, 8))
-    y = layers.BatchNormalization(name="late_bn")(_conv(12, seed + 1)(block))
+    y = layers.BatchNormalization(name="late_bn")(_conv("late_conv", 12, seed + 1)(block))
     outputs = keras.Model(block, y, name="late_block")(x)
     base = keras.Model(inputs, layers.ReLU(6.0, name="last_relu")(outputs), name="small_base")
     _give_statistics(base, seed)
     return base
 
 
-def _conv(filters, seed):
+def _conv(name, filters, seed):
     initializer = keras.initializers.HeNormal(seed=seed)
-    return layers.Conv2D(filters, 3, 2, padding="same", kernel_initializer=initializer)
+    return layers.Conv2D(filters, 3, 2, padding="same", kernel_initializer=initializer, name=name)
 
 
 def _give_statistics(base, seed):
