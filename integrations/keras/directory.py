@@ -273,8 +273,9 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
         if not os.path.isdir(folder):
             warnings.warn(
                 f"There is no folder {folder!r} for the class {name!r}; it has no images.",
-                stacklevel=3,
+                stacklevel=4,
             )
+            return []
         files = _image_files(folder, self.white_list_formats, follow_links)
         if self.split is not None:
             files = files[int(self.split[0] * len(files)) : int(self.split[1] * len(files))]
@@ -316,9 +317,8 @@ def _class_folders(directory: Any) -> list[str]:
 
 def _image_files(folder: str, formats: tuple[str, ...], follow_links: bool) -> list[str]:
     paths = []
-    for root, _, names in sorted(
-        os.walk(folder, followlinks=follow_links), key=lambda walk: walk[0]
-    ):
+    walk = os.walk(folder, followlinks=follow_links, onerror=_raise)
+    for root, _, names in sorted(walk, key=lambda entry: entry[0]):
         for name in sorted(names):
             if name.lower().endswith(".tiff"):
                 warnings.warn(
@@ -329,3 +329,8 @@ def _image_files(folder: str, formats: tuple[str, ...], follow_links: bool) -> l
             if name.lower().endswith(formats):
                 paths.append(os.path.join(root, name))
     return paths
+
+
+def _raise(error: OSError) -> None:
+    """Keras leaves out a folder that cannot be listed, and says nothing."""
+    raise error

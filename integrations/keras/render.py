@@ -215,8 +215,8 @@ class Renderer:
 def scale_levels(
     levels: NDArray[Any], gain: np.float32, bias: np.float32, out: NDArray[Any]
 ) -> None:
-    """Write ``levels * gain + bias`` into `out` without an array in between."""
-    np.multiply(levels, gain, out=out, casting="same_kind")
+    """Write ``levels * gain + bias``, computed in float32, into `out`."""
+    np.multiply(levels, gain, out=out, dtype=np.float32)  # NumPy 1 would take float16 for uint8
     if bias != 0:
         out += bias
 
