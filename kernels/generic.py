@@ -17,7 +17,11 @@ from .pixel import (
     store,
 )
 
-batch_loop = njit(nogil=True, error_model="numpy")
+# Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time.
+batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)
+
+NO_COLOUR = np.zeros((1, 0, 0), np.float32)
+NO_COLOUR.flags.writeable = False
 
 
 @pixel_function
@@ -38,11 +42,10 @@ def sample_pixel(src, row_position, col_position, fill_mode, cval, interpolation
     else:
         row, row_weight = fold_coordinate(row, row_weight, height, fill_mode)
         col, col_weight = fold_coordinate(col, col_weight, width, fill_mode)
-        for channel in range(values.shape[0]):
-            if interpolation == BILINEAR:
-                values[channel] = read_bilinear(src, row, row_weight, col, col_weight, channel)
-            else:
-                values[channel] = read_nearest(src, row, row_weight, col, col_weight, channel)
+        if interpolation == BILINEAR:
+            read_bilinear(src, row, row_weight, col, col_weight, values)
+        else:
+            read_nearest(src, row, row_weight, col, col_weight, values)
 
 
 @pixel_function
@@ -56,7 +59,7 @@ def write_pixel(dst, row, col, values, colour, use_colour):
 
 
 @batch_loop
-def warp_generic(images, inverse_maps, colour, fill_mode, cval, interpolation, out):
+def warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolation, out):
     """Warp a batch, image by image, row by row.
 
     Parameters
@@ -64,6 +67,8 @@ def warp_generic(images, inverse_maps, colour, fill_mode, cval, interpolation, o
     images : (n, H, W, C) uint8, uint16 or float32
     inverse_maps : (n, 2, 3) float32
     colour : (n, C, C + 1) float32, or (1, 0, 0) for none
+    values : (C,) float32
+        Scratch for the levels of one pixel.
     fill_mode, interpolation : int
         Codes of `codes.py`.
     cval : float32
@@ -71,7 +76,6 @@ def warp_generic(images, inverse_maps, colour, fill_mode, cval, interpolation, o
     out : (n, h, w, C) uint8, uint16 (the bits of float16) or float32
         Of any strides: a transposed view writes channels first. Must not overlap the inputs.
     """
-    values = np.empty(images.shape[3], np.float32)
     use_colour = colour.shape[1] > 0
     for n in range(out.shape[0]):
         src = images[n]
@@ -88,3 +92,27 @@ def warp_generic(images, inverse_maps, colour, fill_mode, cval, interpolation, o
                     col = step_from_base(col_base, inverse_map[1, 1], offset)
                     sample_pixel(src, row, col, fill_mode, cval, interpolation, values)
                     write_pixel(dst, out_row, out_col, values, matrix, use_colour)
+
+
+def run(images, inverse_maps, colour, fill_mode, cval, interpolation, is_planar, out):
+    """Call `warp_batch` with arguments that have passed the checks of `warp`."""
+    colour = NO_COLOUR if colour is None else read_only(colour)
+    values = np.empty(images.shape[3], np.float32)
+    target = view_target(out)
+    target = target.transpose(0, 2, 3, 1) if is_planar else target
+    images, inverse_maps = read_only(images), read_only(inverse_maps)
+    with np.errstate(all="ignore"):  # huge positions may overflow: seen without the compiler only
+        warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolation, target)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view nobody can write to: Numba then compiles once for both kinds of array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def view_target(out: np.ndarray) -> np.ndarray:
+    """Return `out`, a float16 one as its bits: Numba has no float16 on the CPU."""
+    target: np.ndarray = out.view(np.uint16) if out.dtype == np.float16 else out
+    return target

@@ -3,9 +3,10 @@
 The CPU loops call these functions; a CUDA kernel can call the same ones. They take scalars and
 arrays, allocate nothing, raise nothing and stay in float32 (`block_base` excepted).
 
-A source position along one axis is a pair `(index, weight)` of float32: a whole pixel index and the
-share, 0 to 1, of the pixel after it. A single float32 near 500 knows its position to 3e-5 pixels only,
-which is 0.008 grey levels at a sharp edge; the pair keeps it near 3e-6, whatever the image size.
+A source position along one axis is a pair `(index, weight)` of float32: a whole pixel index and
+the share, 0 to 1, of the pixel after it. A single float32 near 500 knows its position to 3e-5
+pixels only, which is 0.008 grey levels at a sharp edge; the pair keeps it near 3e-6, whatever the
+image size.
 """
 
 import numpy as np
@@ -153,39 +154,40 @@ def clamp_coordinate(index, weight, size):
 
 
 @pixel_function
-def read_nearest(src, row, row_weight, col, col_weight, channel):
-    """Read the pixel whose centre is nearest, halves going up: SciPy's order 0. Returns float32."""
+def read_nearest(src, row, row_weight, col, col_weight, values):
+    """Read the pixel whose centre is nearest, halves going up: SciPy's order 0.
+
+    Parameters and effect as `read_bilinear`.
+    """
     near_row = min(np.int32(row + np.floor(row_weight + HALF)), np.int32(src.shape[0] - 1))
     near_col = min(np.int32(col + np.floor(col_weight + HALF)), np.int32(src.shape[1] - 1))
-    return np.float32(src[near_row, near_col, channel])
+    for channel in range(values.shape[0]):
+        values[channel] = np.float32(src[near_row, near_col, channel])
 
 
 @pixel_function
-def read_bilinear(src, row, row_weight, col, col_weight, channel):
-    """Read one channel of an image between its pixels: SciPy's order 1.
+def read_bilinear(src, row, row_weight, col, col_weight, values):
+    """Read all channels of an image between its pixels: SciPy's order 1.
 
     Parameters
     ----------
     src : (height, width, channels) uint8, uint16 or float32
     row, row_weight, col, col_weight : float32
         A position as `fold_coordinate` returns it; any other one reads foreign memory.
-    channel : int
-
-    Returns
-    -------
-    float32
-        In source levels, not rounded. A weight of exactly 0 or 1 gives the pixel itself, exactly.
+    values : (channels,) float32
+        Receives source levels, not rounded. A weight of exactly 0 or 1 gives the pixel itself.
     """
     row0 = np.int32(row)
     col0 = np.int32(col)
     row1 = min(row0 + np.int32(1), np.int32(src.shape[0] - 1))
     col1 = min(col0 + np.int32(1), np.int32(src.shape[1] - 1))
-    left_weight = ONE - col_weight
-    top = left_weight * np.float32(src[row0, col0, channel])
-    top += col_weight * np.float32(src[row0, col1, channel])
-    bottom = left_weight * np.float32(src[row1, col0, channel])
-    bottom += col_weight * np.float32(src[row1, col1, channel])
-    return (ONE - row_weight) * top + row_weight * bottom
+    left, right = ONE - col_weight, col_weight
+    for channel in range(values.shape[0]):
+        top = left * np.float32(src[row0, col0, channel])
+        top += right * np.float32(src[row0, col1, channel])
+        bottom = left * np.float32(src[row1, col0, channel])
+        bottom += right * np.float32(src[row1, col1, channel])
+        values[channel] = (ONE - row_weight) * top + row_weight * bottom
 
 
 @pixel_function
@@ -201,8 +203,8 @@ def mix_colour(colour, values, channel):
 def to_uint8(value):
     """Round half up and clip to 0..255; NaN becomes 0."""
     level = value + HALF
-    level = level if level < TOP_LEVEL else TOP_LEVEL
     level = level if level > ZERO else ZERO
+    level = level if level < TOP_LEVEL else TOP_LEVEL
     return np.uint8(level)
 
 

@@ -1,0 +1,115 @@
+"""Every refusal of `warp`: what came, what is needed, and where there is one, the remedy."""
+
+import numpy as np
+
+from .codes import FILL_CODES, INTERPOLATION_CODES
+
+SOURCE_TYPES = (np.uint8, np.uint16, np.float32)
+TARGET_TYPES = (np.uint8, np.float16, np.float32)
+MOST_PIXELS = 2**22  # along one axis: whole float32 indices stay exact
+
+
+def check_arguments(
+    images: np.ndarray,
+    inverse_maps: np.ndarray,
+    out: np.ndarray,
+    colour: np.ndarray | None,
+    fill_mode: str,
+    cval: float,
+    interpolation: str,
+    layout: str,
+) -> tuple[int, np.float32, int]:
+    """Refuse what the compiled loops cannot take; raises as `warp` says.
+
+    Returns
+    -------
+    (int, float32, int)
+        The code of the fill mode, `cval`, and the code of the interpolation.
+    """
+    fill_code = _code(fill_mode, FILL_CODES, "fill_mode")
+    interpolation_code = _code(interpolation, INTERPOLATION_CODES, "interpolation")
+    level = _level(cval)
+    _check_array(images, "images", SOURCE_TYPES)
+    _check_array(out, "out", TARGET_TYPES)
+    _check_shapes(images, out, layout)
+    batch, channels = images.shape[0], images.shape[3]
+    _check_matrices(inverse_maps, "inverse_maps", (batch, 2, 3))
+    if colour is not None:
+        _check_matrices(colour, "colour", (batch, channels, channels + 1))
+    _check_memory(images, inverse_maps, colour, out)
+    return fill_code, level, interpolation_code
+
+
+def _code(word: str, codes: dict[str, int], name: str) -> int:
+    code = codes.get(word) if isinstance(word, str) else None
+    if code is None:
+        raise ValueError(f"`{name}` must be one of {', '.join(codes)}; got {word!r}.")
+    return code
+
+
+def _level(cval: float) -> np.float32:
+    try:
+        level = np.float32(cval)
+    except (TypeError, ValueError):
+        raise TypeError(f"`cval` must be a number, got {cval!r}.") from None
+    if not np.isfinite(level):
+        raise ValueError(f"`cval` must be finite in float32, got {cval!r}.")
+    return level
+
+
+def _check_array(array: np.ndarray, name: str, types: tuple[type, ...]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"`{name}` must be a NumPy array, got {type(array).__name__}.")
+    if array.dtype not in types:
+        known = ", ".join(np.dtype(known).name for known in types)
+        raise TypeError(f"`{name}` needs dtype {known}; got {array.dtype}.")
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"`{name}` must be C-contiguous, got strides {array.strides} for shape {array.shape}; "
+            "np.ascontiguousarray makes a copy that is."
+        )
+    if not array.flags.aligned:
+        raise ValueError(f"`{name}` starts at an address that is no multiple of its item size.")
+
+
+def _check_shapes(images: np.ndarray, out: np.ndarray, layout: str) -> None:
+    if layout not in ("HWC", "CHW"):
+        raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
+    if images.ndim != 4:
+        hint = " Add the batch axis with images[np.newaxis]." if images.ndim == 3 else ""
+        axes = "(batch, height, width, channels)"
+        raise ValueError(f"`images` needs 4 axes {axes}, got shape {images.shape}.{hint}")
+    batch, height, width, channels = images.shape
+    if min(height, width, channels) == 0 or max(height, width) > MOST_PIXELS:
+        raise ValueError(
+            f"`images` needs a height and width from 1 to {MOST_PIXELS} and at least 1 channel, "
+            f"got shape {images.shape}."
+        )
+    channel_axis = 3 if layout == "HWC" else 1
+    if out.ndim != 4 or out.shape[0] != batch or out.shape[channel_axis] != channels:
+        wanted = f"({batch}, height, width, {channels})"
+        wanted = wanted if layout == "HWC" else f"({batch}, {channels}, height, width)"
+        raise ValueError(f"`out` needs the shape {wanted} for {layout}, got {out.shape}.")
+    if 0 in out.shape[1:] or max(out.shape[1:]) > MOST_PIXELS:
+        raise ValueError(f"`out` needs sizes from 1 to {MOST_PIXELS}, got shape {out.shape}.")
+
+
+def _check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
+    _check_array(matrices, name, (np.float32,))
+    if matrices.shape != shape:
+        raise ValueError(f"`{name}` needs the shape {shape}, got {matrices.shape}.")
+    finite = np.isfinite(matrices)
+    if not finite.all():
+        where = np.argwhere(~finite)[0]
+        value = matrices[tuple(where)]
+        raise ValueError(f"`{name}` must be finite; element {where.tolist()} is {value}.")
+
+
+def _check_memory(
+    images: np.ndarray, inverse_maps: np.ndarray, colour: np.ndarray | None, out: np.ndarray
+) -> None:
+    if not out.flags.writeable:
+        raise ValueError("`out` is read-only; pass an array that can be written to.")
+    for array, name in ((images, "images"), (inverse_maps, "inverse_maps"), (colour, "colour")):
+        if array is not None and np.may_share_memory(array, out):
+            raise ValueError(f"`out` shares memory with `{name}`; pass a buffer of its own.")
