@@ -26,7 +26,7 @@ from .progress import TrainingProgress
 from .throughput import Throughput, measure_throughput
 
 RESULTS = "demo.json"
-BASE, IMAGE_SIZE, BATCH_SIZE = "efficientnet-lite0", 160, 16
+BASE, IMAGE_SIZE, BATCH_SIZE = "efficientnet-lite0", 128, 16
 LEARNING_RATES = (1e-3, 1e-4)
 POLICY = Policy(
     rotation_range=180,
@@ -52,7 +52,7 @@ class Scale:
     rounds: int
 
 
-FULL = Scale(16, 25, head_epochs=8, fine_tuning_epochs=3, tiles=192, rounds=3)
+FULL = Scale(16, 20, head_epochs=8, fine_tuning_epochs=3, tiles=160, rounds=3)
 QUICK = Scale(8, 6, head_epochs=3, fine_tuning_epochs=1, tiles=48, rounds=1)
 
 
