@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.buffers import BufferPool
 from .images import CHANNELS, RESAMPLING, load_image
 from .iterators import Iterator, save_batch
 from .render import make_batch
@@ -23,6 +24,7 @@ class BatchFromFilesMixin:
     class_indices: dict[str, int]
     classes: Any  # class index of every file
     dtype: Any
+    _buffers: BufferPool
 
     def set_processing_attrs(
         self,
@@ -102,8 +104,9 @@ class BatchFromFilesMixin:
             read_block,
             len(index_array),
             self.image_shape,
-            np.dtype(keras.config.floatx()),
-            np.dtype(self.dtype),
+            pixel_dtype=np.dtype(keras.config.floatx()),
+            batch_dtype=np.dtype(self.dtype),
+            buffers=self._buffers,
         )
 
     def _make_labels(self, index_array: NDArray[np.intp], batch_x: NDArray[Any]) -> Any:

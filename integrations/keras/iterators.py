@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.buffers import BufferPool
 from .images import array_to_image
 from .render import make_batch
 
@@ -52,6 +53,7 @@ class Iterator(keras.utils.PyDataset):  # type: ignore[misc]
         self.lock = threading.RLock()
         self.index_array: NDArray[np.intp] | None = None
         self.index_generator = self._flow_index()
+        self._buffers = BufferPool(max_free=2)
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
@@ -220,7 +222,13 @@ class NumpyArrayIterator(Iterator):
 
         dtype = np.dtype(self.dtype)
         batch_x = make_batch(
-            self.image_data_generator, read_block, len(index_array), self.x.shape[1:], dtype, dtype
+            self.image_data_generator,
+            read_block,
+            len(index_array),
+            self.x.shape[1:],
+            pixel_dtype=dtype,
+            batch_dtype=dtype,
+            buffers=self._buffers,
         )
         if self.save_to_dir:
             save_batch(self, batch_x, index_array, num_names=10**4)

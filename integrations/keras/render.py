@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.buffers import empty_aligned
+from ...engine.buffers import BufferPool
 from ...engine.threads import run_slices
 from .draws import draw_transforms
 from .geometry import TransformParameters, is_moved
@@ -30,6 +30,7 @@ def make_batch(
     image_shape: tuple[int, ...],
     pixel_dtype: np.dtype[Any],
     batch_dtype: np.dtype[Any],
+    buffers: BufferPool,
 ) -> NDArray[Any]:
     """Make one batch of `count` images.
 
@@ -50,8 +51,10 @@ def make_batch(
         Shape of one image in the generator's data format.
     pixel_dtype, batch_dtype : dtype
         What Keras computes in, and what it stores.
+    buffers : BufferPool
+        Where the batch's memory comes from.
     """
-    batch = empty_aligned((count, *image_shape), batch_dtype)
+    batch = buffers.empty((count, *image_shape), batch_dtype)
     renderer = Renderer(generator, image_shape, pixel_dtype, batch.dtype)
     if getattr(generator, "threads", None) == 1 and generator.preprocessing_function:
         # A function that draws random numbers itself gets them between the images', as in Keras.

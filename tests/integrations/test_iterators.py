@@ -203,6 +203,22 @@ def test_each_batch_is_memory_of_its_own():
     assert first.ctypes.data % 64 == 0
 
 
+def test_memory_is_reused_only_when_nobody_holds_the_batch():
+    iterator = ImageDataGenerator().flow(photos(), shuffle=False, batch_size=10)
+    corner = next(iterator)[3, 5:, ::2]  # a view of a view is a hold too
+    kept, address = corner.copy(), corner.ctypes.data
+    later = [next(iterator) for _ in range(3)]
+    np.testing.assert_array_equal(corner, kept)
+    assert not any(np.shares_memory(corner, batch) for batch in later)
+    del later, corner
+    assert any(start <= address < start + 10 * 20 * 27 * 3 * 4 for start in starts(iterator, 3))
+
+
+def starts(iterator, count):
+    """Return the addresses of the next batches, held all at once."""
+    return [batch.ctypes.data for batch in [next(iterator) for _ in range(count)]]
+
+
 def test_infinite_levels_stay_in_their_pixel_when_nothing_is_warped():
     images = photos(2, dtype=np.float32)
     images[0, 3, 4, 1] = np.inf
