@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _distance(shift: float, reach: float) -> str:
     return f"{round(100 * shift):+d}%" if reach < 1 else f"{round(shift):+d} px"
 
 
-def to_bytes(image: NDArray[np.generic], levels: Levels) -> NDArray[np.uint8]:
+def to_bytes(image: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
     """Turn levels into 0-255 for showing, clipped and rounded half up.
 
     Parameters
@@ -172,7 +173,7 @@ def _draw_row(
     return row
 
 
-def _levels_of(image: NDArray[np.generic], name: str) -> Levels:
+def _levels_of(image: NDArray[Any], name: str) -> Levels:
     """Say which levels of an image are black and white."""
     if image.dtype.kind == "u":
         return 0.0, float(np.iinfo(image.dtype).max)
@@ -185,7 +186,7 @@ def _levels_of(image: NDArray[np.generic], name: str) -> Levels:
     return low, max(high, low + 1.0)
 
 
-def _as_tile(image: NDArray[np.generic], levels: Levels, tile: int) -> Image.Image:
+def _as_tile(image: NDArray[Any], levels: Levels, tile: int) -> Image.Image:
     """Scale an image into a tile without distorting it."""
     picture = _as_picture(to_bytes(image, levels))
     scale = tile / max(picture.size)

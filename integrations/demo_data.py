@@ -63,7 +63,8 @@ def package_file(package: str, name: str) -> Path:
 def open_photo(path: Path, mode: str) -> Image.Image:
     """Decode a file in one of Pillow's modes."""
     with Image.open(path) as picture:
-        return picture.convert(mode)
+        converted: Image.Image = picture.convert(mode)
+    return converted
 
 
 def write_textures(

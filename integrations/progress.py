@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 UNSHOWN = ("images_per_second", "wait_share", "seconds", "learning_rate", "val_loss")
 
 
-class TrainingProgress(keras.callbacks.Callback):
+class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
     """Draws the epochs of a `TransferTrainer` with rich; to be used in a `with` statement.
 
     A bar shows the running epoch with its images per second; when it is over, one line stays, with
