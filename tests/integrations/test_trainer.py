@@ -409,7 +409,9 @@ def test_the_saved_model_needs_no_fusewarp(pictures, tmp_path):
 def test_lite0_learns_colours_from_a_folder(tmp_path):
     train = FolderSource(write_coloured_folder(tmp_path / "train", 16))
     held_out = FolderSource(write_coloured_folder(tmp_path / "held_out", 8, seed=1))
-    trainer = TransferTrainer(image_size=64, epochs=(8, 2), batch_size=8, learning_rate=3e-3)
+    trainer = TransferTrainer(
+        image_size=64, epochs=(6, 2), batch_size=8, learning_rate=(3e-3, 1e-5)
+    )
     trainer.fit(train, held_out, verbose=0)
     assert trainer.class_names == ["blue", "green", "red"]
     assert trainer.history[-1]["val_accuracy"] >= 0.95
