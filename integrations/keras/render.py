@@ -153,9 +153,13 @@ class Renderer:
         if plan.inverse_maps is not None:
             self._render_fused(images, plan, out)
             return
-        render_image = self._render_steps if self._is_own else self._render_public
-        for i, image in enumerate(images):
-            out[i] = render_image(image, plan.parameters[i])
+        for target, image, parameters in zip(out, images, plan.parameters, strict=True):
+            if self._is_own:
+                pixels = self._render_steps(image, parameters, target)
+            else:
+                pixels = self._render_public(image, parameters)
+            if pixels is not target:
+                target[...] = pixels
 
     def finish(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Do what is cheaper for the batch as a whole: the ZCA product."""
@@ -183,12 +187,18 @@ class Renderer:
             for target, plane in zip(np.moveaxis(out[i], axis, 0), planes, strict=True):
                 scale_levels(*plane, target)
 
-    def _render_steps(self, image: NDArray[Any], parameters: TransformParameters) -> Any:
+    def _render_steps(
+        self, image: NDArray[Any], parameters: TransformParameters, target: NDArray[Any]
+    ) -> Any:
+        """Return the finished image: `target` itself where the steps could work in it."""
         generator = self.generator
+        pixels = target if target.dtype == self._pixel_dtype else None
         if is_moved(parameters):
-            pixels = warp_image(generator, image, parameters, self._pixel_dtype)
-        else:
+            pixels = warp_image(generator, image, parameters, self._pixel_dtype, pixels)
+        elif pixels is None:
             pixels = self._flipped(image, parameters).astype(self._pixel_dtype, order="C")
+        else:
+            np.copyto(pixels, self._flipped(image, parameters), casting="unsafe")
         pixels = change_levels(pixels, parameters, generator.channel_axis - 1)
         pixels = standardize_levels(generator, pixels)
         return pixels if self._whitens_batch else whiten(generator, pixels)

@@ -98,11 +98,13 @@ def warp_image(
     image: NDArray[Any],
     parameters: TransformParameters,
     dtype: np.dtype[Any],
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Warp and flip one channels-last image into a fresh array in the generator's data format.
+    """Warp and flip one channels-last image into an array in the generator's data format.
 
     `dtype` is what Keras would convert the image to first. Float images go through the kernel in
-    float32; integer types other than uint8 need SciPy's rounding and go there.
+    float32; integer types other than uint8 need SciPy's rounding and go there. The result is in
+    `out`, an array of that dtype, where the kernel can write it, and else fresh.
     """
     if not can_fuse(generator) or (dtype.kind != "f" and dtype != np.uint8):
         return _warp_by_scipy(generator, image, parameters, dtype)
@@ -111,7 +113,8 @@ def warp_image(
     height, width, channels = image.shape
     is_last = generator.data_format == "channels_last"
     shape = (height, width, channels) if is_last else (channels, height, width)
-    out = np.empty(shape, np.uint8 if dtype == np.uint8 else np.float32)
+    if out is None or out.dtype not in (np.uint8, np.float32):
+        out = np.empty(shape, np.uint8 if dtype == np.uint8 else np.float32)
     inverse_maps = kernel_maps(generator, [parameters], height, width)
     warp_fused(generator, image[np.newaxis], inverse_maps, out[np.newaxis])
     return out.astype(dtype, copy=False)

@@ -170,6 +170,13 @@ def test_batches_do_not_depend_on_the_threads():
         np.testing.assert_array_equal(batches[0], batches[2])
 
 
+@pytest.mark.parametrize("options", [{}, {"rotation_range": 30}])
+def test_a_preprocessing_function_may_return_a_view(options):
+    options = options | {"preprocessing_function": lambda image: image[:, ::-1], "rescale": 0.5}
+    for ours, theirs in zip(*take_both(options, photos(), 2), strict=True):
+        assert_same_batch(ours, theirs, options)
+
+
 def add_noise(image):
     return image + np.random.uniform(-9, 9, image.shape)
 
