@@ -13,6 +13,17 @@ import numpy as np
 if TYPE_CHECKING:
     from .generator import ImageDataGenerator
 
+_NEUTRAL = {
+    "theta": 0,
+    "down": 0,
+    "right": 0,
+    "shear": 0,
+    "zx": 1,
+    "zy": 1,
+    "channel_shift_intensity": None,
+    "brightness": None,
+}
+
 
 def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> dict[str, Any]:
     """Draw the transform parameters of one image of `height` x `width` pixels.
@@ -78,18 +89,6 @@ def draw_transforms(
         drawn["flip_vertical"] = (drawn["flip_vertical"] < 0.5) * generator.vertical_flip
         transforms.append(drawn)
     return transforms
-
-
-_NEUTRAL = {
-    "theta": 0,
-    "down": 0,
-    "right": 0,
-    "shear": 0,
-    "zx": 1,
-    "zy": 1,
-    "channel_shift_intensity": None,
-    "brightness": None,
-}
 
 
 def _uniform_limits(generator: ImageDataGenerator) -> dict[str, tuple[float, float]] | None:
