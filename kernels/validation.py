@@ -6,6 +6,7 @@ from .codes import FILL_CODES, INTERPOLATION_CODES
 
 SOURCE_TYPES = (np.uint8, np.uint16, np.float32)
 TARGET_TYPES = (np.uint8, np.float16, np.float32)
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 MOST_PIXELS = 2**22  # along one axis: whole float32 indices stay exact
 
 
@@ -49,12 +50,14 @@ def _code(word: str, codes: dict[str, int], name: str) -> int:
 
 def _level(cval: float) -> np.float32:
     try:
-        level = np.float32(cval)
+        level = float(cval)
     except (TypeError, ValueError):
         raise TypeError(f"`cval` must be a number, got {cval!r}.") from None
-    if not np.isfinite(level):
+    except OverflowError:
+        level = np.inf
+    if not abs(level) <= LARGEST_FLOAT:
         raise ValueError(f"`cval` must be finite in float32, got {cval!r}.")
-    return level
+    return np.float32(level)
 
 
 def _check_array(array: np.ndarray, name: str, types: tuple[type, ...]) -> None:

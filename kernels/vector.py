@@ -189,14 +189,14 @@ def make_rgb_loop(fill_mode, is_diagonal, is_planar):
             touched += touch(src)
             last_here = last - n * images.shape[1]
             columns = colour_columns(colour[min(n, colour.shape[0] - 1)], is_diagonal)
-            readable = np.uint32(min(last_here - row_step, np.intp(OUTSIDE)))
+            in_reach = np.uint32(min(max(last_here - row_step + 1, 0), np.intp(OUTSIDE)))
             for out_row in range(num_rows):
                 locate_row(inverse_maps[n], out_row, size, offsets, row_weights, col_weights)
                 offsets[num_cols - 1] |= CAREFUL  # the wide store would write beyond the row
                 for col in range(num_cols):
                     place = out_row * num_cols + col
                     offset = offsets[col]
-                    if np.uint32(offset) <= readable:
+                    if np.uint32(offset) < in_reach:
                         pixel = sample_rgb(
                             src, np.intp(offset), row_step, row_weights[col], col_weights[col]
                         )

@@ -1,0 +1,24 @@
+"""Compiler flags live in two places: a bare `njit` elsewhere would miss them."""
+
+import re
+from pathlib import Path
+
+import fusewarp.kernels
+
+HOMES = {
+    "pixel.py": 'pixel_function = njit(inline="always")',
+    "generic.py": 'batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
+}
+
+
+def test_njit_is_called_only_where_the_decorators_are_made():
+    folder = Path(fusewarp.kernels.__file__).parent
+    found = {}
+    for file in folder.glob("*.py"):
+        lines = re.findall(
+            r"^.*\b(?:njit|jit|vectorize|stencil)\b\s*[(\n].*$", file.read_text(), re.M
+        )
+        lines = [line for line in lines if "import" not in line]
+        if lines:
+            found[file.name] = lines
+    assert found == {name: [line] for name, line in HOMES.items()}

@@ -1,0 +1,224 @@
+"""`warp` against the float64 reference, SciPy, and what can be seen with the naked eye."""
+
+import zlib
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from skimage import data
+
+from fusewarp.kernels import warp
+from oracles import warp_reference as reference
+
+SHAPES = [(7, 9), (12, 5), (1, 1), (1, 6), (5, 1), (2, 2), (3, 11)]
+TOLERANCE = 0.005 / 255  # of the source's range: a hundredth of a level is asked of uint8 images
+RANGES = {"uint8": 255, "uint16": 65535, "float32": 255}
+PAIRS = [("uint8", "float32"), ("uint16", "float32"), ("float32", "float32")]
+PAIRS += [("uint8", "uint8"), ("uint8", "float16")]
+OTHER_PAIRS = [("uint16", "uint8"), ("uint16", "float16")]
+OTHER_PAIRS += [("float32", "uint8"), ("float32", "float16")]
+
+
+def seeded(*parts):
+    return np.random.default_rng(zlib.crc32(repr(parts).encode()))
+
+
+def run(images, maps, out_shape, dtype="float32", layout="HWC", **options):
+    """Warp into a buffer that shows pixels nobody wrote; always returned as (n, h, w, C)."""
+    batch, channels = images.shape[0], images.shape[3]
+    shape = (batch, *out_shape, channels) if layout == "HWC" else (batch, channels, *out_shape)
+    out = np.full(shape, 77 if dtype == "uint8" else np.nan, dtype)
+    warp(images, maps, out, layout=layout, **options)
+    return out if layout == "HWC" else out.transpose(0, 2, 3, 1)
+
+
+def check_against_reference(source, target, channels, shape, fill_mode, interpolation, layout):
+    rng = seeded(source, target, channels, shape, fill_mode, interpolation, layout)
+    out_shape = (6, 11)
+    images = reference.random_images(rng, (3, *shape, channels), source)
+    maps = reference.random_inverse_maps(rng, 3, shape, out_shape)
+    options = {"fill_mode": fill_mode, "interpolation": interpolation, "cval": 31.0}
+    actual = run(images, maps, out_shape, target, layout, **options)
+    levels = reference.warp(images, maps, out_shape, **options)
+    sure = ~reference.near_jump(maps, shape, out_shape, fill_mode, interpolation)
+    assert sure.mean() > 0.97
+    assert_close(actual[sure], levels[sure], RANGES[source] * TOLERANCE)
+
+
+def assert_close(actual, levels, tolerance):
+    """Levels up to `tolerance` off, then cast: as casts are monotone, one rule for every type."""
+    with np.errstate(over="ignore"):  # float16 ends at 65504, uint16 at 65535
+        least = reference.cast(levels - tolerance, actual.dtype)
+        most = reference.cast(levels + tolerance, actual.dtype)
+    wrong = ~((least <= actual) & (actual <= most))
+    assert not wrong.any(), (actual[wrong], levels[wrong])
+
+
+def grid(pairs):
+    return [
+        pytest.param(*pair, channels, id=f"{pair[0]}-{pair[1]}-{channels}")
+        for pair in pairs
+        for channels in (1, 3, 4, 5)
+    ]
+
+
+@pytest.mark.parametrize("interpolation", reference.INTERPOLATIONS)
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+@pytest.mark.parametrize(("source", "target", "channels"), grid(PAIRS))
+def test_warp_equals_reference(source, target, channels, fill_mode, interpolation):
+    for shape in SHAPES:
+        check_against_reference(source, target, channels, shape, fill_mode, interpolation, "HWC")
+
+
+@pytest.mark.parametrize("interpolation", reference.INTERPOLATIONS)
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_warp_planar_equals_reference(channels, fill_mode, interpolation):
+    for shape in SHAPES:
+        check_against_reference(
+            "uint8", "float32", channels, shape, fill_mode, interpolation, "CHW"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+@pytest.mark.parametrize(("source", "target", "channels"), grid(PAIRS + OTHER_PAIRS))
+def test_every_pair_of_types_equals_reference(source, target, channels, fill_mode, layout):
+    for interpolation in reference.INTERPOLATIONS:
+        check_against_reference(source, target, channels, (7, 9), fill_mode, interpolation, layout)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+def test_colour_mixes_channels_after_interpolation(fill_mode, channels):
+    rng = seeded("colour", fill_mode, channels)
+    images = reference.random_images(rng, (3, 8, 7, channels), "uint8")
+    maps = reference.random_inverse_maps(rng, 3, (8, 7), (9, 10))
+    colour = rng.normal(0, 0.4, (3, channels, channels + 1)).astype(np.float32)
+    options = {"fill_mode": fill_mode, "cval": 20.0, "colour": colour}
+    actual = run(images, maps, (9, 10), **options)
+    expected = reference.warp(images, maps, (9, 10), interpolation="bilinear", **options)
+    sure = ~reference.near_jump(maps, (8, 7), (9, 10), fill_mode, "bilinear")
+    np.testing.assert_allclose(actual[sure], expected[sure], atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whole_shifts_fall_on_the_same_side_as_scipy(channels, fill_mode):
+    """Exactly on the jumps, where nothing may be left out."""
+    image = seeded(channels).integers(0, 256, (5, 4, channels), np.uint8)
+    for shift in range(-13, 14):
+        inverse_map = np.array([[[1, 0, shift], [0, 1, -shift]]], np.float32)
+        actual = run(image[np.newaxis], inverse_map, (5, 4), fill_mode=fill_mode, cval=9.0)
+        expected = [
+            scipy.ndimage.affine_transform(
+                image[..., c].astype(float), np.eye(2), (shift, -shift), mode=fill_mode,
+                order=1, cval=9.0,
+            )
+            for c in range(channels)
+        ]  # fmt: skip
+        np.testing.assert_array_equal(actual[0], np.stack(expected, -1), f"shift {shift}")
+
+
+EXACT = {
+    "identity": ([[1, 0, 0], [0, 1, 0]], lambda image: image),
+    "flip left and right": ([[1, 0, 0], [0, -1, 8]], lambda image: image[:, ::-1]),
+    "flip up and down": ([[-1, 0, 6], [0, 1, 0]], lambda image: image[::-1]),
+    "turn by 90": ([[0, 1, 0], [-1, 0, 8]], lambda image: np.rot90(image)),
+    "turn by 180": ([[-1, 0, 6], [0, -1, 8]], lambda image: np.rot90(image, 2)),
+    "turn by 270": ([[0, -1, 6], [1, 0, 0]], lambda image: np.rot90(image, 3)),
+    "every second": ([[2, 0, 1], [0, 2, 0]], lambda image: image[1::2, ::2]),
+}
+
+
+@pytest.mark.parametrize("interpolation", reference.INTERPOLATIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_maps_move_pixels_untouched(name, channels, interpolation):
+    inverse_map, expect = EXACT[name]
+    images = seeded(name).integers(0, 256, (1, 7, 9, channels), np.uint8)
+    expected = expect(images[0])
+    maps = np.array([inverse_map], np.float32)
+    for dtype in ("uint8", "float32"):
+        actual = run(images, maps, expected.shape[:2], dtype, interpolation=interpolation)
+        np.testing.assert_array_equal(actual[0], expected)
+
+
+def test_identity_gives_back_float_images_to_the_bit():
+    images = (10 ** seeded("float").uniform(-30, 30, (1, 6, 7, 2))).astype(np.float32)
+    maps = np.array([[[1, 0, 0], [0, 1, 0]]], np.float32)
+    np.testing.assert_array_equal(run(images, maps, (6, 7)), images)
+
+
+def test_uint8_is_rounded_half_up_and_clipped():
+    images = np.array([0, 1, 2, 254, 255], np.uint8).reshape(1, 1, 5, 1)
+    maps = np.array([[[1, 0, 0], [0, 1, 0]]], np.float32)
+    colour = np.array([[[1.5, -1.0]]], np.float32)
+    actual = run(images, maps, (1, 5), "uint8", colour=colour)
+    np.testing.assert_array_equal(actual.ravel(), [0, 1, 2, 255, 255])
+
+
+@pytest.mark.parametrize("number", [3e38, 1e30, 3e9, -3e9, -3e38])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+def test_huge_positions_read_inside_the_image(fill_mode, channels, number):
+    images = np.full((1, 4, 5, channels), 100, np.uint8)
+    maps = np.full((1, 2, 3), number, np.float32)
+    maps[0, 1, 1] = -number  # sums of both signs overflow to infinity, or cancel
+    actual = run(images, maps, (3, 40), fill_mode=fill_mode, cval=100.0)
+    np.testing.assert_allclose(actual, 100, atol=1e-4)
+
+
+def test_nearest_holds_the_edge_at_huge_positions():
+    images = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
+    maps = np.array([[[1e30, 0, 0], [0, 0, -1e30]]], np.float32)
+    np.testing.assert_array_equal(run(images, maps, (2, 1))[0, :, 0, 0], [0, 8])
+
+
+def test_precision_holds_far_from_the_origin():
+    """500 columns out a plain float32 position would be 3e-5 pixels off: 0.008 levels."""
+    images = seeded("far").integers(0, 2, (1, 3, 2000, 3), np.uint8) * np.uint8(255)
+    maps = np.array([[[1, 0, 0.25], [0, 0.77, 411.3]]], np.float32)
+    actual = run(images, maps, (2, 2000))
+    expected = reference.warp(images, maps, (2, 2000), "nearest", "bilinear")
+    np.testing.assert_allclose(actual, expected, atol=0.005, rtol=0)
+
+
+def photo(name):
+    """Shrink a real photograph, so that the run without a compiler takes a second."""
+    return np.ascontiguousarray(getattr(data, name)()[np.newaxis, ::9, ::7])
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee"])
+@pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
+def test_photos_turn_as_in_scipy(name, fill_mode):
+    images = photo(name)
+    shape = images.shape[1:3]
+    turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]]) * 1.3
+    shift = (np.array(shape) - 1) / 2 - turn @ ((np.array(shape) - 1) / 2)
+    maps = np.column_stack([turn, shift]).astype(np.float32)[np.newaxis]
+    actual = run(images, maps, shape, fill_mode=fill_mode, cval=128.0)
+    sure = ~reference.near_jump(maps, shape, shape, fill_mode, "bilinear")[0]
+    for channel in range(3):
+        expected = scipy.ndimage.affine_transform(
+            images[0, ..., channel].astype(float), maps[0, :, :2].astype(float),
+            maps[0, :, 2].astype(float), order=1, mode=fill_mode, cval=128.0,
+        )  # fmt: skip
+        np.testing.assert_allclose(actual[0, sure, channel], expected[sure], atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pixel_does_not_depend_on_its_batch(channels):
+    rng = seeded("batch", channels)
+    images = rng.integers(0, 256, (5, 6, 7, channels), np.uint8)
+    maps = reference.random_inverse_maps(rng, 5, (6, 7), (8, 9))
+    together = run(images, maps, (8, 9))
+    for n in range(5):
+        alone = run(images[n : n + 1], maps[n : n + 1], (8, 9))
+        np.testing.assert_array_equal(alone[0], together[n])
+
+
+def test_a_batch_of_none_writes_nothing():
+    out = np.empty((0, 4, 5, 3), np.float32)
+    warp(np.empty((0, 2, 3, 3), np.uint8), np.empty((0, 2, 3), np.float32), out)
