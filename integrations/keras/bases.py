@@ -199,7 +199,7 @@ def build_base(
         elif weights == "imagenet":
             model = _build_imagenet(entry, size)
         else:
-            path = _existing_weights(weights)
+            path = existing_weights(weights)
             model = entry.build(size, None)
             _load_weights(model, path, entry.name)
     return ConvBase(entry.name, model, entry.pixels, size)
@@ -295,7 +295,16 @@ def _build_imagenet(entry: BaseEntry, size: Size) -> keras.Model:
         ) from error
 
 
-def _existing_weights(weights: str | Path) -> Path:
+def existing_weights(weights: str | Path) -> Path:
+    """Return the path of a file of weights, after checking that there is one.
+
+    Raises
+    ------
+    ValueError
+        If it is not the name of a file that Keras can load weights from.
+    FileNotFoundError
+        If there is no such file.
+    """
     path = Path(weights)
     if path.suffix not in (".h5", ".keras"):
         raise ValueError(

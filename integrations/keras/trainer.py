@@ -11,7 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from ...engine import ArraySource, Augmenter, FolderSource, Loader, Policy
-from .bases import ConvBase, PixelStep, build_base, find_base, use_own_model
+from .bases import ConvBase, PixelStep, build_base, existing_weights, find_base, use_own_model
 from .checks import (
     check_callbacks,
     check_epochs,
@@ -153,6 +153,8 @@ class TransferTrainer:
                     f"`pixels` is known for {self.base!r}; it is for your own model only, got "
                     f"{self.pixels!r}."
                 )
+            if self.weights not in ("imagenet", None):
+                existing_weights(str(self.weights))
         elif not isinstance(self.base, keras.Model):
             raise TypeError(f"`base` must be a name or a keras.Model, got {self.base!r}.")
         elif self.weights not in ("imagenet", None):
@@ -160,6 +162,8 @@ class TransferTrainer:
                 "`weights` is for a base by name. Load them into your own model before: "
                 f"model.load_weights({str(self.weights)!r})."
             )
+        else:
+            use_own_model(self.base, pixels=self.pixels, image_size=self._size)
 
     def fit(
         self,

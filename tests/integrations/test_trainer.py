@@ -137,6 +137,8 @@ class TestRefusals:
             ({"base": "resnet51"}, ValueError, "no base 'resnet51'"),
             ({"base": 50}, TypeError, "a name or a keras.Model, got 50"),
             ({"pixels": "tf"}, ValueError, "for your own model only, got 'tf'"),
+            ({"weights": "none.h5"}, FileNotFoundError, "no file none.h5"),
+            ({"base": small_base()}, ValueError, "does not say what pixels it wants"),
             ({"epochs": 0}, ValueError, "at least 1 for the head"),
             ({"epochs": (1, -1)}, ValueError, "`epochs` must be at least 0, got -1"),
             ({"epochs": 1.5}, TypeError, "`epochs` must be a whole number, got 1.5"),
