@@ -1,0 +1,80 @@
+"""Run by `test_vector.py` in a process of its own: arrays that touch pages nobody may touch.
+
+Source and target once end where a forbidden page begins, once begin where one ends; the source's
+own pages are read-only. A byte read or written beyond is a segmentation fault.
+"""
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+
+from fusewarp.kernels import warp
+from oracles import warp_reference as reference
+
+PAGE = mmap.PAGESIZE
+FORBIDDEN, READ_ONLY = 0, mmap.PROT_READ
+LIBC = ctypes.CDLL(None, use_errno=True)
+KEPT = []  # mapped memory must outlive its arrays
+
+
+def protect(address, size, access):
+    if LIBC.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), access):
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+class Room:
+    """Pages between two forbidden ones."""
+
+    def __init__(self, size):
+        self.size = -(-size // PAGE) * PAGE
+        self.memory = mmap.mmap(-1, self.size + 2 * PAGE)
+        self.bytes = np.frombuffer(self.memory, np.uint8)[PAGE : PAGE + self.size]
+        self.start = self.bytes.ctypes.data
+        protect(self.start - PAGE, PAGE, FORBIDDEN)
+        protect(self.start + self.size, PAGE, FORBIDDEN)
+        KEPT.append(self)
+
+    def array(self, shape, dtype, at_end):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        place = self.size - size if at_end else 0
+        return self.bytes[place : place + size].view(dtype).reshape(shape)
+
+
+def place(values, at_end):
+    """Copy an array to the edge of a room, and make its pages read-only."""
+    room = Room(values.nbytes)
+    array = room.array(values.shape, values.dtype, at_end)
+    array[:] = values
+    protect(room.start, room.size, READ_ONLY)
+    return array
+
+
+def check(rng, shape, out_shape, dtype, layout, fill_mode, at_end):
+    images = place(reference.random_images(rng, (2, *shape, 3), "uint8"), at_end)
+    maps = reference.random_inverse_maps(rng, 2, shape, out_shape)
+    maps[1] = [[1, 0, 0], [0, 1, 0]]  # reads every pixel, the last one too
+    colour = np.tile(np.eye(3, 4, dtype=np.float32), (2, 1, 1))
+    target_shape = (2, *out_shape, 3) if layout == "HWC" else (2, 3, *out_shape)
+    target = Room(4 * int(np.prod(target_shape))).array(target_shape, dtype, at_end)
+    maps, colour = place(maps, at_end), place(colour, at_end)
+    warp(images, maps, target, colour=colour, layout=layout, fill_mode=fill_mode)
+    levels = reference.warp(images, maps, out_shape, fill_mode, "bilinear")
+    target = target if layout == "HWC" else target.transpose(0, 2, 3, 1)
+    sure = ~reference.near_jump(maps, shape, out_shape, fill_mode, "bilinear")
+    np.testing.assert_allclose(target[sure].astype(float), levels[sure], atol=0.6, rtol=0)
+
+
+def main():
+    rng = np.random.default_rng(5)
+    for shape in [(2, 2), (1, 3), (3, 2), (5, 4), (1, 9), (31, 23)]:
+        for out_shape in [shape, (1, 1), (3, 33)]:
+            for dtype in (np.uint8, np.float16, np.float32):
+                for layout in ("HWC", "CHW"):
+                    for at_end in (True, False):
+                        check(rng, shape, out_shape, dtype, layout, sys.argv[1], at_end)
+
+
+main()
+print("untouched")

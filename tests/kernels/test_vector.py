@@ -1,0 +1,133 @@
+"""The fast loop: equal to the generic one, and at home in its own memory only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import config
+
+from fusewarp.kernels import vector, warp
+from fusewarp.kernels.codes import BILINEAR, NEAREST_PIXEL
+from fusewarp.kernels.warp import warp_generic
+from oracles import warp_reference as reference
+
+if config.DISABLE_JIT:
+    pytest.skip("the fast loop is off without the compiler", allow_module_level=True)
+
+NOISE_BYTE = 0xA5
+
+
+def plan(seed, shape, out_shape, diagonal):
+    rng = np.random.default_rng(seed)
+    images = reference.random_images(rng, (2, *shape, 3), "uint8")
+    maps = reference.random_inverse_maps(rng, 2, shape, out_shape)
+    colour = rng.uniform(-1, 1, (2, 3, 4)).astype(np.float32)
+    if diagonal:
+        colour[:, :, :3] *= np.eye(3, dtype=np.float32)
+    return images, maps, colour
+
+
+def both(images, maps, shape, dtype="float32", **options):
+    outs = [np.full(shape, 99, dtype) for _ in range(2)]
+    warp(images, maps, outs[0], **options)
+    warp_generic(images, maps, outs[1], **options)
+    return outs
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 2**32),
+    st.tuples(st.integers(1, 40), st.integers(2, 40)),
+    st.tuples(st.integers(1, 20), st.integers(1, 70)),
+    st.sampled_from(reference.FILL_MODES),
+    st.booleans(),
+)
+def test_fast_loop_equals_generic_loop(seed, shape, out_shape, fill_mode, diagonal):
+    images, maps, colour = plan(seed, shape, out_shape, diagonal)
+    fast, slow = both(images, maps, (2, *out_shape, 3), colour=colour, fill_mode=fill_mode, cval=50)
+    # Both take their positions from the same functions, so that no pixel needs to be left out.
+    np.testing.assert_allclose(fast, slow, atol=0.01, rtol=0)
+
+
+SLOW_MODES = [
+    mode if mode == "nearest" else pytest.param(mode, marks=pytest.mark.slow)
+    for mode in reference.FILL_MODES
+]
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("fill_mode", SLOW_MODES)
+def test_fast_loop_equals_generic_loop_in_every_type(fill_mode, dtype, layout):
+    images, maps, _ = plan(1, (13, 17), (9, 35), False)
+    shape = (2, 9, 35, 3) if layout == "HWC" else (2, 3, 9, 35)
+    fast, slow = both(images, maps, shape, dtype, fill_mode=fill_mode, layout=layout, cval=50)
+    difference = np.abs(fast.astype(float) - slow)
+    assert difference.max() <= {"uint8": 1, "float16": 0.125, "float32": 0.01}[dtype]
+    assert (difference > 0.01).mean() < 0.01  # roundings of 8 or 11 bits, at the half
+
+
+def test_full_colour_matrix_equals_diagonal_one_to_the_bit():
+    """So a pixel does not depend on whether a batch holds another one's mixing matrix."""
+    images, maps, colour = plan(2, (9, 8), (10, 11), True)
+    mixed = colour.copy()
+    mixed[1, 0, 1] = 0.5
+    outs = [np.empty((2, 10, 11, 3), np.float32) for _ in range(2)]
+    warp(images, maps, outs[0], colour=colour)
+    warp(images, maps, outs[1], colour=mixed)
+    np.testing.assert_array_equal(outs[0][0], outs[1][0])
+    assert not np.array_equal(outs[0][1], outs[1][1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "interpolation", "applies"),
+    [
+        ("uint8", (1, 3, 2, 3), BILINEAR, True),
+        ("uint8", (1, 1, 3, 3), BILINEAR, True),
+        ("uint8", (1, 1, 2, 3), BILINEAR, False),  # 6 bytes: less than one load
+        ("uint8", (1, 9, 1, 3), BILINEAR, False),
+        ("uint8", (1, 3, 2, 4), BILINEAR, False),
+        ("uint16", (1, 3, 2, 3), BILINEAR, False),
+        ("uint8", (1, 3, 2, 3), NEAREST_PIXEL, False),
+    ],
+)
+def test_fast_loop_applies(dtype, shape, interpolation, applies):
+    out = np.empty(shape, np.float32)
+    assert vector.applies(np.zeros(shape, dtype), out, interpolation) is applies
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("width", [1, 2, 31, 32, 33])
+def test_no_byte_around_the_target_changes(width, dtype, layout):
+    images, maps, _ = plan(3, (5, 6), (4, width), False)
+    shape = (2, 4, width, 3) if layout == "HWC" else (2, 3, 4, width)
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.full(size + 128, NOISE_BYTE, np.uint8)
+    target = room[64 : 64 + size].view(dtype).reshape(shape)
+    warp(images, maps, target, layout=layout)
+    assert (room[:64] == NOISE_BYTE).all()
+    assert (room[64 + size :] == NOISE_BYTE).all()
+    expected = np.empty(shape, dtype)
+    warp(images, maps, expected, layout=layout)
+    np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@pytest.mark.parametrize("fill_mode", SLOW_MODES)
+def test_no_byte_outside_is_read_or_written(fill_mode):
+    script = Path(__file__).with_name("guarded_pages.py")
+    done = subprocess.run(
+        [sys.executable, str(script), fill_mode],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "untouched"
