@@ -71,9 +71,10 @@ def _print_next_steps(demo: "Demo", console: "Console") -> None:
     out = demo.out
     photo = next((out / "photos" / "held-out" / "brick").iterdir())
     lines = (
-        f"Wrote {out / 'run'}: model, labels, history, report, confusion matrix, contact sheet",
-        f"      {out / 'photos'}, {out / 'tiles'}: the photos",
-        f"      {out / 'demo.json'}: all figures",
+        f"Wrote {out}:",
+        "  run/        the fine-tuned (a): model, labels, history, report, pictures",
+        "  photos/     what was trained on and held out; tiles/ what was timed",
+        "  demo.json   all figures",
         "Next:",
         f"  fusewarp predict {out / 'run'} {photo}",
         f"  fusewarp preview {out / 'photos' / 'train'} --rotation-range 90 --zoom-range 0.6,1.2",
