@@ -425,7 +425,7 @@ def test_lite0_learns_colours_from_a_folder(tmp_path):
         may_change = old.path in last and "_bn/" not in old.path
         assert np.array_equal(weight.numpy(), old.numpy()) != may_change, old.path
         moved, held = moved + may_change, held + (not may_change)
-    assert (moved, held) == (7, 241)
+    assert (moved, held) == (7, 238)  # of 49 convolutions and 49 batch normalizations of 4
 
     pictures = np.stack([held_out.read(sample_id) for sample_id in range(4)])
     resized = np.stack([np.asarray(keras.ops.image.resize(p, (64, 64))) for p in pictures])
