@@ -52,10 +52,10 @@ def sample_pixel(src, row_position, col_position, fill_mode, cval, interpolation
 def write_pixel(dst, row, col, values, colour, use_colour):
     """Apply the (C, C + 1) colour matrix, if any, and store the C channels of one pixel."""
     for channel in range(values.shape[0]):
+        value = values[channel]
         if use_colour:
-            store(dst, row, col, channel, mix_colour(colour, values, channel))
-        else:
-            store(dst, row, col, channel, values[channel])
+            value = mix_colour(colour, values, channel)
+        store(dst, row, col, channel, value)
 
 
 @batch_loop
