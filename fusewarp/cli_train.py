@@ -124,7 +124,8 @@ def _run(
         f"{len(source)} photos of {len(source.class_names)} classes: {len(train_source)} to train "
         f"on, {len(validation_source)} for validation."
     )
-    num_epochs = sum(trainer.hyperparameters()["epochs"])
+    head_epochs, fine_tune_epochs = trainer.hyperparameters()["epochs"]
+    num_epochs = head_epochs + (fine_tune_epochs if trainer.trainable_layers else 0)
     with TrainingProgress(console, trainer.batch_size, num_epochs) as progress:
         trainer.fit(train_source, validation_source, callbacks=[progress], verbose=0)
     write_run_folder(run_folder, trainer, train_source, validation_source)

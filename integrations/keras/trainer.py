@@ -1,6 +1,6 @@
 """Transfer learning in two stages: train a head on a frozen conv base, then fine-tune its end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -318,23 +318,21 @@ class TransferTrainer:
         loader = self._loader(train_source, augment=True)
         loader.load_state_dict({"seed": self.seed, "epoch": first_epoch, "step": 0})
         meter = Meter(len(train_source), len(loader))
-        feeds = [Feed(loader, meter)]
-        validation: dict[str, Any] = {}
+        first = [meter, _Recorder(self.history, stage)]
         if validation_source is not None:
-            feeds.append(Feed(self._loader(validation_source, augment=False)))
-            validation = {"validation_data": feeds[1].batches, "validation_steps": feeds[1].steps}
+            first.insert(1, _Validation(lambda: self.evaluate(validation_source)))
+        feed = Feed(loader, meter)
         run(
             lambda: self._network.fit(
-                feeds[0].batches,
-                steps_per_epoch=feeds[0].steps,
+                feed.batches,
+                steps_per_epoch=feed.steps,
                 initial_epoch=first_epoch,
                 epochs=first_epoch + stage.epochs,
-                callbacks=[meter, _Recorder(self.history, stage), *callbacks],
+                callbacks=[*first, *callbacks],
                 verbose=verbose,
                 shuffle=False,  # the loader has shuffled already
-                **validation,
             ),
-            *feeds,
+            feed,
         )
 
     def _loader(self, source: Source, *, augment: bool) -> Loader:
@@ -364,6 +362,24 @@ def _connect(base: ConvBase, head: Sequence[keras.Layer], pixels: Any) -> Any:
     for layer in head:
         x = layer(x)
     return x
+
+
+class _Validation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds val_loss, val_... to an epoch's logs, for the callbacks that come after it.
+
+    Keras' own `validation_data` is not used: before every validation it starts a generator anew,
+    from the batches it had looked at and then wherever the generator stands, so that it validates
+    on some pictures twice and on others never.
+    """
+
+    def __init__(self, evaluate: Callable[[], dict[str, float]]) -> None:
+        super().__init__()
+        self._evaluate = evaluate
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        values = self._evaluate()
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in values.items()})
 
 
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
