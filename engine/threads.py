@@ -82,7 +82,7 @@ class Job:
     """One piece of work, cut into slices; finished when every slice is."""
 
     def __init__(self, task: SliceTask, slices: list[tuple[int, int]]) -> None:
-        self._task = task
+        self._task: SliceTask | None = task
         self._lock = threading.Lock()
         self._pending = len(slices)
         self._error: BaseException | None = None
@@ -94,7 +94,7 @@ class Job:
     def run(self, start: int, stop: int) -> None:
         """Run one slice; after the first error the remaining slices are skipped."""
         try:
-            if self._error is None:
+            if self._error is None and self._task is not None:
                 self._task(start, stop)
         except BaseException as error:
             self._error = self._error or error
@@ -102,6 +102,7 @@ class Job:
             with self._lock:
                 self._pending -= 1
                 if self._pending == 0:
+                    self._task = None  # it may hold whoever holds this job, and a batch's memory
                     self._finished.set()
 
     def wait(self) -> None:
