@@ -1,4 +1,4 @@
-"""What the model is shown, read off inside the model: Keras' own feeding may repeat or leave out."""
+"""What the model is shown, read off inside the model: Keras may repeat pictures or skip them."""
 
 import keras
 import numpy as np
