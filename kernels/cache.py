@@ -59,7 +59,7 @@ def describe(value: object) -> object:
     return function.__qualname__, [describe(cell.cell_contents) for cell in cells]
 
 
-class KernelCache(NullCache):
+class KernelCache(NullCache):  # type: ignore[misc]  # Numba has no annotations
     """The cache of one compiled loop, in the place of the one that Numba's `cache=True` sets."""
 
     def __init__(self, dispatcher, folder, stamp):

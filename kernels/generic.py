@@ -114,7 +114,7 @@ def run(images, inverse_maps, colour, fill_mode, cval, interpolation, is_planar,
 
 def read_only(array: np.ndarray) -> np.ndarray:
     """Return a view nobody can write to: Numba then compiles once for both kinds of array."""
-    view = array.view()
+    view: np.ndarray = array.view()
     view.flags.writeable = False
     return view
 

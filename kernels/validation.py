@@ -57,7 +57,8 @@ def _level(cval: float) -> np.float32:
         level = np.inf
     if not abs(level) <= LARGEST_FLOAT:
         raise ValueError(f"`cval` must be finite in float32, got {cval!r}.")
-    return np.float32(level)
+    single: np.float32 = np.float32(level)
+    return single
 
 
 def _check_array(array: np.ndarray, name: str, types: tuple[type, ...]) -> None:
