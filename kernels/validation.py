@@ -4,8 +4,9 @@ import numpy as np
 
 from .codes import FILL_CODES, INTERPOLATION_CODES
 
-SOURCE_TYPES = (np.uint8, np.uint16, np.float32)
-TARGET_TYPES = (np.uint8, np.float16, np.float32)
+SOURCE_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+TARGET_TYPES = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32))
+MATRIX_TYPES = (np.dtype(np.float32),)
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 MOST_PIXELS = 2**22  # along one axis: whole float32 indices stay exact
 
@@ -61,11 +62,11 @@ def _level(cval: float) -> np.float32:
     return single
 
 
-def _check_array(array: np.ndarray, name: str, types: tuple[type, ...]) -> None:
+def _check_array(array: np.ndarray, name: str, types: tuple[np.dtype, ...]) -> None:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"`{name}` must be a NumPy array, got {type(array).__name__}.")
     if array.dtype not in types:
-        known = ", ".join(np.dtype(known).name for known in types)
+        known = ", ".join(dtype.name for dtype in types)
         raise TypeError(f"`{name}` needs dtype {known}; got {array.dtype}.")
     if not array.flags.c_contiguous:
         raise ValueError(
@@ -99,7 +100,7 @@ def _check_shapes(images: np.ndarray, out: np.ndarray, layout: str) -> None:
 
 
 def _check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
-    _check_array(matrices, name, (np.float32,))
+    _check_array(matrices, name, MATRIX_TYPES)
     if matrices.shape != shape:
         raise ValueError(f"`{name}` needs the shape {shape}, got {matrices.shape}.")
     finite = np.isfinite(matrices)
