@@ -4,6 +4,7 @@ BIN := .venv/bin
 PACKAGE_FILES := $(shell find engine kernels integrations fusewarp -name '*.py' 2>/dev/null | LC_ALL=C sort)
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
+.NOTPARALLEL:
 .PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-lowest bench clean
 
 help: ## Show this list.
@@ -62,6 +63,7 @@ test-boundscheck: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests w
 	touch $@
 
 test-lowest: .venv-lowest/ready ## Kernels and engine on the lowest versions that pyproject.toml allows.
+	rm -rf build/lib  # it may hold modules that are gone
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	.venv-lowest/bin/pytest -q -m 'not slow' tests/kernels tests/engine
 

@@ -101,7 +101,10 @@ class Augmenter:
         size = self._output_size(images, first)
         channels = first.shape[2]
         shape = self.batch_shape(len(ids), size, channels)
-        out = empty_aligned(shape, self.dtype) if out is None else self._checked_out(out, shape)
+        if out is None:
+            out = empty_aligned(shape, self.dtype)
+        else:
+            out = self._checked_out(out, shape, images)
         plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=first.dtype)
 
         def warp_slice(start: int, stop: int) -> None:
@@ -161,6 +164,8 @@ class Augmenter:
 
     def explain(self, sample_id: int, epoch: int = 0) -> dict[str, float]:
         """Return the parameters drawn for one sample: those of `Parameters`, flips as 0 or 1."""
+        _whole("sample_id", sample_id, 2**63)
+        _whole("epoch", epoch, 2**32)
         drawn = sample_parameters(self.policy, self.seed, epoch, [sample_id])
         return {name: float(values[0]) for name, values in asdict(drawn).items()}
 
@@ -190,11 +195,17 @@ class Augmenter:
                 )
         return size
 
-    def _checked_out(self, out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    def _checked_out(self, out: Any, shape: tuple[int, ...], images: Any) -> NDArray[Any]:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"`out` must be a NumPy array, got {type(out).__name__}.")
         if out.shape != shape or out.dtype != self.dtype:
             raise ValueError(
                 f"`out` must be {self.dtype} of shape {shape}, got {out.dtype} of {out.shape}."
             )
+        if not out.flags.c_contiguous or not out.flags.writeable:
+            raise ValueError("`out` must be C-contiguous and writeable.")
+        if any(np.may_share_memory(image, out) for image in images):
+            raise ValueError("`out` shares memory with `images`; give it memory of its own.")
         return out
 
 
@@ -244,7 +255,10 @@ def _checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
 def _checked_size(size: Any) -> Size | None:
     if size is None:
         return None
-    height, width = (size, size) if isinstance(size, int | np.integer) else size
+    sides = (size, size) if isinstance(size, int | np.integer) else size
+    if not isinstance(sides, tuple | list) or len(sides) != 2:
+        raise ValueError(f"`size` must be a number of pixels or (height, width), got {size!r}.")
+    height, width = sides
     return (_side("size", height), _side("size", width))
 
 

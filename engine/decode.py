@@ -1,7 +1,6 @@
 """Encoded bytes -> array: JPEG at the nearest useful scale, everything else through Pillow."""
 
 import io
-import warnings
 from typing import Any, Literal
 
 import cv2
@@ -62,7 +61,7 @@ def _decode_jpeg(
     """Return None for what libjpeg-turbo refuses: Pillow then decodes it or says why not."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if space in ("CMYK", "YCCK"):
+        if space in ("CMYK", "YCCK") or height * width > _most_pixels():
             return None
         factor = min(_whole_factor((height, width), min_size), _JPEG_FACTOR)
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
@@ -79,10 +78,8 @@ def _decode_jpeg(
 
 def _decode_other(data: bytes, name: str, color_mode: ColorMode) -> NDArray[np.uint8]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
-                converted = picture.convert(_PIL_MODES[color_mode])
+        with Image.open(io.BytesIO(data)) as picture:
+            converted = _to_8_bits(picture).convert(_PIL_MODES[color_mode])
     except Exception as error:  # Pillow's plugins raise whatever their format makes them stumble on
         raise SampleError(
             f"{name} cannot be decoded ({type(error).__name__}: {error}). "
@@ -90,6 +87,25 @@ def _decode_other(data: bytes, name: str, color_mode: ColorMode) -> NDArray[np.u
         ) from error
     image = np.asarray(converted)
     return image[:, :, np.newaxis] if image.ndim == 2 else image
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16-bit greys to 8 bits; Pillow's own conversion would cut them off at 255."""
+    is_16_bit = picture.mode.startswith("I;16") or (picture.mode, picture.format) == ("I", "PNG")
+    if is_16_bit:
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(
+            f"its mode {picture.mode!r} has no fixed range; convert it to 8 or 16 bits, or load "
+            "it yourself into an ArraySource"
+        )
+    return picture
+
+
+def _most_pixels() -> float:
+    """Return the size at which Pillow refuses a picture as a decompression bomb."""
+    limit = Image.MAX_IMAGE_PIXELS
+    return float("inf") if limit is None else 2 * limit
 
 
 def _whole_factor(size: tuple[int, int], min_size: tuple[int, int]) -> int:

@@ -116,6 +116,7 @@ class Loader:
         self._iteration = 0
         self._buffers = BufferPool(max_free=self.prefetch + 2)
         self._check_not_empty()
+        self._plan_of(np.zeros(1, np.int64), 0)  # a mean of the wrong length is refused here
 
     def __len__(self) -> int:
         """Return the number of batches in one epoch of this shard."""
@@ -150,7 +151,8 @@ class Loader:
                 f"The state is of seed {state['seed']}, this loader's is {self.augmenter.seed}. "
                 "Make the Augmenter with the state's seed."
             )
-        if state["epoch"] < 0 or not 0 <= state["step"] < len(self):
+        whole = all(isinstance(state[name], int | np.integer) for name in ("epoch", "step"))
+        if not whole or state["epoch"] < 0 or not 0 <= state["step"] < len(self):
             raise ValueError(f"An epoch has {len(self)} steps from 0 on; the state is {state!r}.")
         self._iteration += 1
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
@@ -159,15 +161,23 @@ class Loader:
         lane = Lane(self.augmenter.threads)
         started: deque[_BatchInWork] = deque()
         positions = self._positions()
+        epoch = _EpochTally()
         try:
             while True:
+                began = time.perf_counter()
                 while len(started) <= self.prefetch and (position := next(positions, None)):
                     started.append(self._start(lane, *position))
                 if not started:
                     return
-                batch = self._wait_for(started.popleft(), iteration)
+                work = started.popleft()
+                batch = self._wait_for(work, iteration)
+                self.wait_seconds += time.perf_counter() - began
+                epoch.add(work, batch)
                 if len(batch.sample_ids):
                     yield batch
+                if self._is_last(work):
+                    epoch.close(work, len(self))
+                    epoch = _EpochTally()
         finally:
             lane.cancel()
 
@@ -187,6 +197,15 @@ class Loader:
                 yield epoch, at, order[at * self.batch_size : (at + 1) * self.batch_size]
             epoch, step = epoch + 1, 0
 
+    def _plan_of(self, sample_ids: NDArray[np.int64], epoch: int) -> Plan:
+        return self.augmenter.plan(
+            sample_ids,
+            epoch,
+            size=self.image_size,
+            channels=self.source.channels,
+            source_dtype=self.source.dtype,
+        )
+
     def _start(
         self, lane: Lane, epoch: int, step: int, sample_ids: NDArray[np.int64]
     ) -> "_BatchInWork":
@@ -197,15 +216,15 @@ class Loader:
 
     def _wait_for(self, work: "_BatchInWork", iteration: int) -> Batch:
         self._refuse_given_up(iteration)
-        began = time.perf_counter()
         work.job.wait()
-        self.wait_seconds += time.perf_counter() - began
-        self.skipped.extend(sorted(work.skipped))
-        is_last = work.step + 1 == len(self)
-        if is_last and self.skipped:
-            self._warn_of_skipped(work.epoch)
-        self._epoch, self._step = (work.epoch + 1, 0) if is_last else (work.epoch, work.step + 1)
+        known = {skipped.sample_id for skipped in self.skipped}
+        self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
+        last = self._is_last(work)
+        self._epoch, self._step = (work.epoch + 1, 0) if last else (work.epoch, work.step + 1)
         return work.batch()
+
+    def _is_last(self, work: "_BatchInWork") -> bool:
+        return work.step + 1 == len(self)
 
     def _refuse_given_up(self, iteration: int) -> None:
         if iteration != self._iteration:
@@ -213,14 +232,6 @@ class Loader:
                 "This iteration was given up when the loader was iterated or set anew. "
                 "Use one iteration at a time, or a Loader for each."
             )
-
-    def _warn_of_skipped(self, epoch: int) -> None:
-        names = ", ".join(sorted({skipped.name for skipped in self.skipped})[:5])
-        warnings.warn(
-            f"{len(self.skipped)} sample(s) could not be read up to the end of epoch {epoch} and "
-            f"were left out, among them {names}. `loader.skipped` lists all, with the reasons.",
-            stacklevel=4,
-        )
 
     def _output_size(self) -> Size:
         size = self.augmenter.size or self.source.image_size
@@ -240,6 +251,33 @@ class Loader:
             )
 
 
+class _EpochTally:
+    """What came of an epoch: how many batches and samples, and what was skipped."""
+
+    def __init__(self) -> None:
+        self.num_batches, self.num_samples = 0, 0
+        self.skipped: list[Skipped] = []
+
+    def add(self, work: "_BatchInWork", batch: Batch) -> None:
+        """Count one batch."""
+        self.num_batches += 1
+        self.num_samples += len(batch.sample_ids)
+        self.skipped += work.skipped
+
+    def close(self, work: "_BatchInWork", num_batches: int) -> None:
+        """Warn of what was skipped, or raise if a whole epoch gave not one sample."""
+        if not self.skipped:
+            return
+        first = min(self.skipped)
+        if self.num_samples == 0 and self.num_batches == num_batches:
+            raise SampleError(f"Not one sample of the epoch could be read. {first.message}")
+        warnings.warn(
+            f"{len(self.skipped)} sample(s) of epoch {work.epoch} could not be read and were left "
+            f"out, {first.name} the first of them. `loader.skipped` lists all, with the reasons.",
+            stacklevel=3,
+        )
+
+
 class _BatchInWork:
     """One batch while its slices are being loaded: a buffer, a plan, and what failed."""
 
@@ -253,30 +291,34 @@ class _BatchInWork:
         self.skipped: list[Skipped] = []
         self._source, self._augmenter = source, augmenter
         self._may_skip = loader.on_error == "skip"
-        self._plan: Plan = augmenter.plan(
-            sample_ids,
-            epoch,
-            size=loader.image_size,
-            channels=source.channels,
-            source_dtype=source.dtype,
-        )
+        self._plan = loader._plan_of(sample_ids, epoch)
         shape = augmenter.batch_shape(len(sample_ids), loader.image_size, source.channels)
         self._images = loader._buffers.empty(shape, augmenter.dtype)
 
     def load_slice(self, start: int, stop: int) -> None:
         """Read and warp some of the batch's pictures; runs on a pool thread."""
         for row in range(start, stop):
+            sample_id = int(self.sample_ids[row])
             try:
-                image = self._source.read(int(self.sample_ids[row]), self._augmenter.useful_size)
+                image = self._read(sample_id)
             except (SampleError, OSError) as error:
                 if not self._may_skip:
                     raise
-                sample_id = int(self.sample_ids[row])
                 name = self._source.names[sample_id]
                 self.skipped.append(Skipped(sample_id, name, str(error)))
                 continue
             rows = slice(row, row + 1)
             self._augmenter.warp_rows(image[np.newaxis], self._plan, rows, self._images)
+
+    def _read(self, sample_id: int) -> NDArray[Any]:
+        source = self._source
+        image = source.read(sample_id, self._augmenter.useful_size)
+        if image.ndim != 3 or image.shape[2] != source.channels or image.dtype != source.dtype:
+            raise SampleError(
+                f"{source.names[sample_id]} is {image.dtype} of shape {image.shape}; the source "
+                f"promises (height, width, {source.channels}) {source.dtype}."
+            )
+        return image
 
     def batch(self) -> Batch:
         """Return the finished batch, without the rows that were skipped."""
@@ -303,7 +345,8 @@ def _at_least(name: str, value: Any, low: int) -> int:
 
 
 def _checked_shard(shard: Any) -> tuple[int, int]:
-    index, count = shard
+    whole = isinstance(shard, tuple | list) and all(isinstance(n, int | np.integer) for n in shard)
+    index, count = shard if whole and len(shard) == 2 else (0, 0)
     if not 0 <= index < count:
         raise ValueError(f"`shard` must be (index, count) with 0 <= index < count, got {shard!r}.")
     return int(index), int(count)

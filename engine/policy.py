@@ -112,14 +112,13 @@ class Policy:
         return zoom if isinstance(zoom, tuple) else (1.0 - zoom, 1.0 + zoom)
 
     def without_augmentation(self) -> "Policy":
-        """Return the policy for validation data: nothing random, the same output constants."""
+        """Return the policy for validation data: nothing random, the same output constants.
+
+        Its fill mode is "nearest": nothing lies outside a picture that is only resized, but for
+        the rim of half a pixel of an enlarged one, which "constant" would paint.
+        """
         return Policy(
-            rescale=self.rescale,
-            mean=self.mean,
-            std=self.std,
-            fill_mode=self.fill_mode,
-            cval=self.cval,
-            interpolation=self.interpolation,
+            rescale=self.rescale, mean=self.mean, std=self.std, interpolation=self.interpolation
         )
 
     def replace(self, **changes: Any) -> "Policy":

@@ -1,5 +1,6 @@
 """Where pictures come from: arrays in memory, or the files of a folder. Listed, not loaded."""
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ class ArraySource:
     ) -> None:
         _check_images(images)
         self.images = images
+        self._rows = np.arange(len(images))
         self.labels = _aligned_with(images, "labels", labels)
         self.weights = _aligned_with(images, "weights", weights)
         self.channels = images.shape[3]
@@ -67,7 +69,7 @@ class ArraySource:
         self.image_size: tuple[int, int] | None = (images.shape[1], images.shape[2])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._rows)
 
     @property
     def names(self) -> list[str]:
@@ -76,16 +78,24 @@ class ArraySource:
 
     def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
         """Return one picture, (H, W, C); `min_size` is ignored: nothing is decoded."""
-        return np.ascontiguousarray(self.images[sample_id])
+        return np.ascontiguousarray(self.images[self._rows[sample_id]])
 
     def select(self, sample_ids: ArrayLike) -> "ArraySource":
-        """Return a source of the given samples only, renumbered from 0 in the given order."""
-        ids = np.asarray(sample_ids, np.int64)
-        return ArraySource(
-            self.images[ids],
-            None if self.labels is None else self.labels[ids],
-            None if self.weights is None else self.weights[ids],
-        )
+        """Return a source of the given samples only, renumbered from 0 in the given order.
+
+        Parameters
+        ----------
+        sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
+
+        Notes
+        -----
+        The pictures are not copied: a memory map stays one.
+        """
+        ids = _checked_ids(sample_ids, len(self))
+        selected = copy.copy(self)
+        selected._rows = self._rows[ids]
+        _select_fields(selected, ids)
+        return selected
 
 
 class FolderSource:
@@ -174,14 +184,37 @@ class FolderSource:
         return decode_image(data, str(path), color_mode=self.color_mode, min_size=min_size)
 
     def select(self, sample_ids: ArrayLike) -> "FolderSource":
-        """Return a source of the given samples only, renumbered from 0 in the given order."""
-        ids = np.asarray(sample_ids, np.int64)
-        selected = object.__new__(FolderSource)
-        selected.__dict__.update(self.__dict__)
+        """Return a source of the given samples only, renumbered from 0 in the given order.
+
+        Parameters
+        ----------
+        sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
+        """
+        ids = _checked_ids(sample_ids, len(self))
+        selected = copy.copy(self)
         selected.paths = [self.paths[i] for i in ids]
         selected.names = [self.names[i] for i in ids]
-        selected.labels = None if self.labels is None else self.labels[ids]
+        _select_fields(selected, ids)
         return selected
+
+
+def _checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
+    ids = np.asarray(sample_ids)
+    if ids.dtype == np.bool_ and ids.shape == (count,):
+        return np.flatnonzero(ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(
+            f"`sample_ids` must be a list of integers, or {count} booleans; got {ids.dtype} of "
+            f"shape {ids.shape}."
+        )
+    if ids.size == 0 or ids.min() < 0 or ids.max() >= count:
+        raise ValueError(f"`sample_ids` must name at least one of 0 to {count - 1}, got {ids}.")
+    return ids.astype(np.int64)
+
+
+def _select_fields(source: "ArraySource | FolderSource", ids: NDArray[np.int64]) -> None:
+    source.labels = None if source.labels is None else source.labels[ids]
+    source.weights = None if source.weights is None else source.weights[ids]
 
 
 def _check_images(images: Any) -> None:
@@ -251,8 +284,13 @@ def _pictures_below(folder: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[str]:
     """Yield the pictures in an order that does not depend on the file system."""
-    for directory, subdirectories, files in os.walk(folder):
+    for directory, subdirectories, files in os.walk(folder, onerror=_raise):
         subdirectories[:] = sorted(name for name in subdirectories if name[0] != ".")
         for name in sorted(files):
             if name[0] != "." and name.lower().endswith(EXTENSIONS):
                 yield os.path.join(directory, name)
+
+
+def _raise(error: OSError) -> None:
+    """Stop at a folder that cannot be listed: os.walk would leave its pictures out silently."""
+    raise error

@@ -40,6 +40,10 @@ def stratified_split(
         raise ValueError(f"`fraction` must lie between 0 and 1, got {fraction!r}.")
     if labels is None:
         labels = np.zeros(len(names), np.int64)
+    if np.shape(labels) != (len(names),):
+        raise ValueError(
+            f"`labels` must be one class per name ({len(names)}), got shape {np.shape(labels)}."
+        )
     validation = np.zeros(len(names), np.bool_)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -52,4 +56,6 @@ def stratified_split(
 
 
 def _digest(seed: int, name: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{seed}:{name}".encode("utf-8", "surrogateescape"), digest_size=16
+    ).digest()

@@ -52,10 +52,10 @@ def _submit(work: Callable[[], None], num_workers: int) -> Future[None]:
     global _executor, _num_workers
     with _lock:
         if _executor is None or num_workers > _num_workers:
-            if _executor is not None:
-                _executor.shutdown(wait=False)  # it still finishes what it was given
-            _num_workers = max(num_workers, available_threads())
+            outgrown, _num_workers = _executor, max(num_workers, available_threads())
             _executor = ThreadPoolExecutor(_num_workers, thread_name_prefix="fusewarp")
+            if outgrown is not None:
+                outgrown.shutdown(wait=False)  # it still finishes what it was given
         return _executor.submit(work)
 
 
@@ -105,6 +105,10 @@ class Job:
                     self._task = None  # it may hold whoever holds this job, and a batch's memory
                     self._finished.set()
 
+    def finish(self) -> None:
+        """Block until no slice is running any more, whatever came of them."""
+        self._finished.wait()
+
     def wait(self) -> None:
         """Block until no slice is running any more, then raise the first error, if any.
 
@@ -114,7 +118,7 @@ class Job:
             In a forked child, where the threads that would finish the job do not exist.
         """
         _refuse_after_fork(self._pid)
-        self._finished.wait()
+        self.finish()
         if self._error is not None:
             raise self._error
 
@@ -134,6 +138,10 @@ class Lane:
         _refuse_after_fork(self._pid)
         slices = [(at, min(at + slice_size, count)) for at in range(0, count, slice_size)]
         job = Job(task, slices)
+        if _in_pool():  # a pool thread must not wait for the pool: all could be waiting at once
+            for start, stop in slices:
+                job.run(start, stop)
+            return job
         with self._lock:
             self._queue.extend((job, start, stop) for start, stop in slices)
             wanted = min(self.threads - self._active, len(slices))
@@ -144,6 +152,8 @@ class Lane:
 
     def cancel(self) -> None:
         """Drop what has not started; whoever waits for a dropped job is told."""
+        if os.getpid() != self._pid:
+            return  # forked: the lock may be held by a thread that is not here
         with self._lock:
             dropped, self._queue = self._queue, deque()
         for job, start, stop in dropped:
@@ -184,9 +194,16 @@ def run_slices(task: SliceTask, count: int, threads: int | None = None) -> None:
         return
     slices_per_thread = 4  # so that one slow slice does not leave the others idle
     slice_size = max(1, count // (threads * slices_per_thread))
-    Lane(threads).start(task, count, slice_size).wait()
+    lane = Lane(threads)
+    job = lane.start(task, count, slice_size)
+    try:
+        job.wait()
+    except BaseException:  # Ctrl-C too: no slice may still be running when the caller goes on
+        lane.cancel()
+        job.finish()
+        raise
 
 
 def _in_pool() -> bool:
-    """Tell a pool thread, which must not wait for the pool: all could be waiting at once."""
+    """Tell whether this is a thread of the pool."""
     return threading.current_thread().name.startswith("fusewarp")

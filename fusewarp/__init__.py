@@ -14,6 +14,7 @@ from .engine import (  # noqa: E402
     FolderSource,
     Loader,
     Policy,
+    SampleError,
     stratified_split,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "FolderSource",
     "Loader",
     "Policy",
+    "SampleError",
     "kernels",
     "stratified_split",
 ]

@@ -31,12 +31,14 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False) -> Any:
     tf.data.Dataset
         Elements `(images, labels)`, `(images, labels, weights)`, or `images` alone, as the
         source has labels and weights. dtypes and shapes are static but for the number of
-        pictures, which is static too with `drop_remainder`; the cardinality is known.
+        pictures, which is static too with `drop_remainder`; the cardinality is known, unless
+        `on_error="skip"` may leave a whole batch out.
 
     Raises
     ------
     ValueError
-        If a finite loader stands in the middle of an epoch: a dataset gives whole epochs.
+        If a finite loader stands in the middle of an epoch: a dataset gives whole epochs. If the
+        source has weights but no labels, which no element of `model.fit` can hold.
 
     Notes
     -----
@@ -56,17 +58,17 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False) -> Any:
             yield values if len(values) > 1 else values[0]
 
     dataset = tf.data.Dataset.from_generator(elements, output_signature=_spec(loader, fields))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(_cardinality(loader)))
+    if loader.epochs is None or loader.on_error == "raise":  # "skip" may leave out a whole batch
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(_cardinality(loader)))
     return dataset.with_options(_options())
 
 
 def _fields(loader: Loader, sample_ids: bool) -> list[str]:
     source = loader.source
-    fields = ["images"]
-    if source.labels is not None:
-        fields.append("labels")
-        if source.weights is not None:
-            fields.append("weights")
+    if source.labels is None and source.weights is not None:
+        raise ValueError("The source has weights but no labels; give it labels, or no weights.")
+    present = {"labels": source.labels, "weights": source.weights}
+    fields = ["images", *(name for name, values in present.items() if values is not None)]
     return [*fields, "sample_ids"] if sample_ids else fields
 
 

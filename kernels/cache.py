@@ -81,6 +81,8 @@ class KernelCache(NullCache):  # type: ignore[misc]  # Numba has no annotations
 
     def save_overload(self, signature, compiled):
         """Write a compiled loop; whoever reads sees all of the file or none."""
+        if compiled.library.has_dynamic_globals:  # addresses in this process, of no use in another
+            return
         path = self._path(signature, compiled.codegen)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
         try:

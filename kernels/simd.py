@@ -5,9 +5,12 @@ is a tuple of four float32: red, green, blue and one of waste. LLVM keeps it in 
 The processors Numba compiles for are little-endian.
 """
 
-from llvmlite import binding, ir
+from functools import cache
+
+from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -16,12 +19,14 @@ LANES = 4
 PIXEL = types.UniTuple(types.float32, LANES)
 
 
+@cache
 def has_float16() -> bool:
-    """Tell whether the processor itself turns float32 into float16."""
-    features = binding.get_host_cpu_features()
-    return bool(features.get("f16c")) or binding.get_default_triple().startswith(
-        ("aarch64", "arm64")
-    )
+    """Tell whether the processor that Numba compiles for turns float32 into float16 itself.
+
+    That may be another one than this machine's: see NUMBA_CPU_NAME.
+    """
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+f16c" in features.split(",") or triple.startswith(("aarch64", "arm64"))
 
 
 def _lane(number):

@@ -43,7 +43,6 @@ CACHE_LINE = 64
 MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
 
 
-HAS_FLOAT16 = has_float16()
 IDENTITY = np.eye(3, 4, dtype=np.float32)[np.newaxis]
 IDENTITY.flags.writeable = False
 MIXES = np.float32(1) - np.eye(3, 4, dtype=np.float32)  # elements that bring in another channel
@@ -75,7 +74,7 @@ def applies(images: np.ndarray, out: np.ndarray, interpolation: int) -> bool:
         and interpolation == BILINEAR
         and width >= 2
         and 8 <= height * width * 3 < OUTSIDE
-        and (out.dtype != np.float16 or HAS_FLOAT16)
+        and (out.dtype != np.float16 or has_float16())
     )
 
 

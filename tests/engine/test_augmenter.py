@@ -132,6 +132,8 @@ def test_explain_tells_what_apply_drew():
     [
         ({"size": 0}, ValueError, "`size`"),
         ({"size": (10, -1)}, ValueError, "`size`"),
+        ({"size": (2, 2, 3)}, ValueError, "`size`"),
+        ({"size": 2.0}, ValueError, "`size`"),
         ({"dtype": "float64"}, TypeError, "`dtype` must be one of uint8, float16, float32"),
         ({"layout": "NCHW"}, ValueError, "`layout`"),
         ({"seed": -1}, ValueError, "`seed`"),
@@ -171,3 +173,19 @@ def test_apply_refuses(images, ids, error, message):
 def test_apply_refuses_an_out_that_does_not_fit():
     with pytest.raises(ValueError, match=r"`out` must be float32 of shape \(2, 17, 22, 3\)"):
         Augmenter(POLICY).apply(IMAGES[:2], [0, 1], out=np.zeros((2, 17, 22, 3)))
+
+
+def test_apply_refuses_an_out_that_overlaps_the_pictures_of_other_rows():
+    batch = np.zeros((3, 4, 5, 3), np.uint8)
+    augmenter = Augmenter(POLICY, dtype="uint8")
+    for images in (batch[:2], list(batch[:2])):
+        with pytest.raises(ValueError, match="shares memory"):
+            augmenter.apply(images, [0, 1], out=batch[1:])
+    with pytest.raises(ValueError, match="C-contiguous"):
+        augmenter.apply(np.zeros_like(batch[:2]), [0, 1], out=batch[::2])
+
+
+@pytest.mark.parametrize("arguments", [(-1,), (1, -1), (1, 2**32)])
+def test_explain_refuses_what_is_no_sample_or_epoch(arguments):
+    with pytest.raises(ValueError, match="must be from 0"):
+        Augmenter(POLICY).explain(*arguments)

@@ -1,4 +1,5 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -45,7 +46,36 @@ def test_color_modes(mode, channels, file_format):
         assert (image[:, :, 3] == 255).all()
 
 
-def test_palette_alpha_and_16_bit_become_rgb():
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["rgb", "grayscale"])
+def test_16_bit_greys_keep_their_range(file_format, mode):
+    levels = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    image = decode_image(encoded(levels, file_format), "x", color_mode=mode)
+    np.testing.assert_array_equal(image[:, :, 0], levels >> 8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pictures_without_a_fixed_range_are_refused(dtype):
+    content = encoded(np.linspace(0, 1000, 48).astype(dtype).reshape(6, 8), "TIFF")
+    with pytest.raises(SampleError, match="no fixed range"):
+        decode_image(content, "x")
+
+
+def test_a_header_that_claims_a_huge_picture_is_refused():
+    content = bytearray(encoded(CAT, "JPEG"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = b"\xfd\xe8\xfd\xe8"  # 65,000 x 65,000
+    with pytest.raises(SampleError, match="decompression bomb"):
+        decode_image(bytes(content), "x")
+
+
+def test_decoding_leaves_the_warning_filters_alone():
+    before = list(warnings.filters)
+    decode_image(encoded(CAT, "PNG"), "x")
+    assert warnings.filters == before
+
+
+def test_palette_and_alpha_become_rgb():
     palette = encoded(np.asarray(Image.fromarray(CAT).quantize(16)), "PNG")
     assert decode_image(palette, "x").shape == (300, 451, 3)
     alpha = np.dstack([CAT, np.full(CAT.shape[:2], 9, np.uint8)])

@@ -1,5 +1,6 @@
 import gc
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_skip_leaves_out_the_bad_ones_and_nothing_else(folder_loader):
 def test_skip_warns_with_the_names(folder_loader):
     loader = folder_loader(on_error="skip")
     spoil(loader)
-    with pytest.warns(UserWarning, match=r"3 sample\(s\) could not be read.*cat/01.jpg"):
+    with pytest.warns(UserWarning, match=r"3 sample\(s\) of epoch 0 .* cat/01.jpg"):
         list(loader)
 
 
@@ -216,6 +217,8 @@ def test_skip_with_a_whole_batch_bad_goes_on(folder_loader):
         ({"epochs": 0}, "`epochs`"),
         ({"prefetch": -1}, "`prefetch`"),
         ({"shard": (2, 2)}, "`shard`"),
+        ({"shard": (0.5, 2)}, "`shard`"),
+        ({"shard": 3}, "`shard`"),
         ({"on_error": "ignore"}, "`on_error`"),
         ({"batch_size": 24, "drop_remainder": True}, "makes no batch of 24 with drop_remainder"),
         ({"shard": (23, 24)}, "makes no batch"),
@@ -237,6 +240,7 @@ def test_a_folder_needs_a_size(photo_folder):
         ({"seed": 6, "epoch": 0, "step": 0}, "seed 6"),
         ({"seed": 5, "epoch": 0, "step": 99}, "steps"),
         ({"seed": 5, "epoch": 0}, "lacks"),
+        ({"seed": 5, "epoch": 0, "step": None}, "steps"),
     ],
 )
 def test_refuses_states_of_another_run(state, message):
@@ -257,3 +261,96 @@ def test_two_loaders_in_two_threads():
         thread.join()
     assert same(results["a"], EXPECTED[0])
     assert same(results["b"], EXPECTED[0])
+
+
+@pytest.mark.filterwarnings("ignore:3 sample:UserWarning")
+def test_a_skipped_sample_is_listed_once(folder_loader):
+    loader = folder_loader(on_error="skip", epochs=3)
+    bad = spoil(loader)
+    list(loader)
+    assert sorted(skipped.sample_id for skipped in loader.skipped) == sorted(bad)
+
+
+def test_a_warning_turned_into_an_error_costs_no_batch(folder_loader):
+    loader = folder_loader(on_error="skip")
+    bad = spoil(loader)
+    seen = []
+
+    def iterate():
+        for batch in loader:
+            seen.extend(batch.sample_ids.tolist())
+
+    with pytest.raises(UserWarning, match="left out"):
+        iterate()
+    assert sorted([*seen, *bad]) == list(range(11))
+    assert loader.state_dict()["epoch"] == 1
+
+
+@pytest.mark.parametrize("epochs", [1, None])
+def test_an_epoch_without_one_readable_sample_is_an_error(folder_loader, epochs):
+    loader = folder_loader(on_error="skip", epochs=epochs)
+    for path in loader.source.paths:
+        path.unlink()
+    with pytest.raises(SampleError, match="Not one sample"):
+        list(loader)
+
+
+class WatchedSource(ArraySource):
+    """Notes each read: the sample and the size asked for."""
+
+    def __init__(self):
+        super().__init__(IMAGES)
+        self.reads = []
+
+    def read(self, sample_id, min_size=(0, 0)):
+        self.reads.append((sample_id, min_size))
+        return super().read(sample_id, min_size)
+
+
+def test_asks_for_no_more_detail_than_the_zoom_can_show():
+    source = WatchedSource()
+    list(Loader(source, Augmenter(Policy(zoom_range=(0.5, 2)), size=(8, 7), threads=1)))
+    assert {size for _, size in source.reads} == {(16, 14)}
+
+
+def test_works_prefetch_batches_ahead_and_stops_when_closed():
+    source = WatchedSource()
+    augmenter = Augmenter(POLICY, threads=1)
+    iterator = iter(Loader(source, augmenter, 2, prefetch=3, epochs=None))
+    next(iterator)
+    deadline = time.monotonic() + 10
+    while len(source.reads) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(source.reads) == 8  # the batch and three more, then it waits to be asked
+    next(iterator)
+    iterator.close()
+    time.sleep(0.05)
+    after_closing = len(source.reads)
+    time.sleep(0.1)
+    assert len(source.reads) == after_closing <= 10
+
+
+def test_a_loader_inside_a_source_of_another_does_not_wait_for_the_pool():
+    class Nested(ArraySource):
+        def read(self, sample_id, min_size=(0, 0)):
+            inner = Loader(ArraySource(IMAGES[:6]), Augmenter(POLICY, threads=2), 2)
+            assert sum(len(batch.images) for batch in inner) == 6
+            return super().read(sample_id, min_size)
+
+    loader = Loader(Nested(IMAGES), Augmenter(POLICY, threads=2), 4)
+    assert sum(len(batch.images) for batch in loader) == 23
+
+
+def test_a_picture_unlike_what_its_source_promises_is_named():
+    class Lying(ArraySource):
+        def read(self, sample_id, min_size=(0, 0)):
+            return super().read(sample_id, min_size)[:, :, :1].copy()
+
+    with pytest.raises(SampleError, match=r"is uint8 of shape \(12, 10, 1\); the source promises"):
+        list(Loader(Lying(IMAGES), Augmenter(POLICY)))
+
+
+def test_a_mean_of_the_wrong_length_is_refused_at_once():
+    with pytest.raises(ValueError, match="`mean` has 2 values"):
+        Loader(ArraySource(IMAGES), Augmenter(Policy(mean=(1, 2))))

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,15 @@ def test_split_refuses_a_fraction_that_leaves_a_side_empty(fraction):
 def test_split_refuses_too_few_samples():
     with pytest.raises(ValueError, match="too few"):
         stratified_split(["a", "b"], np.array([0, 1]), 0.5)
+
+
+def test_split_takes_names_that_are_not_utf_8():
+    names = [os.fsdecode(b"caf\xe9 %d" % number) for number in range(6)]
+    train, validation = stratified_split(names, None, 0.5)
+    assert len(train) == len(validation) == 3
+
+
+@pytest.mark.parametrize("labels", [LABELS[:5], np.eye(2)[LABELS]])
+def test_split_needs_one_class_per_name(labels):
+    with pytest.raises(ValueError, match="`labels` must be one class per name"):
+        stratified_split(NAMES, labels, 0.2)

@@ -37,7 +37,7 @@ def test_zoom_number_stands_for_a_range():
 
 def test_without_augmentation_keeps_only_the_output_constants():
     plain = Policy(**FULL, horizontal_flip=True).without_augmentation()
-    assert plain == Policy(mean=(1, 2, 3), std=2, fill_mode="wrap")
+    assert plain == Policy(mean=(1, 2, 3), std=2)
 
 
 def test_names_are_those_of_the_kernels():

@@ -1,3 +1,4 @@
+import os
 import re
 
 import numpy as np
@@ -93,5 +94,38 @@ def test_array_source_reads_memory_maps_without_loading_them(tmp_path):
     np.save(tmp_path / "images.npy", images)
     source = ArraySource(np.load(tmp_path / "images.npy", mmap_mode="r"), [3, 2, 1, 0])
     np.testing.assert_array_equal(source.read(2), images[2])
+    part = source.select([3, 0])
+    assert part.labels.tolist() == [0, 3]
+    np.testing.assert_array_equal(part.read(0), images[3])
+    np.testing.assert_array_equal(part.select([1]).read(0), images[0])
     assert isinstance(source.images, np.memmap)
-    assert source.select([3, 0]).labels.tolist() == [0, 3]
+    assert part.images is source.images
+    assert len(part) == 2
+
+
+@pytest.mark.parametrize("make", ["array", "folder"])
+def test_select_takes_a_mask_and_keeps_the_weights_with_their_samples(make, photo_folder):
+    source = FolderSource(photo_folder)
+    if make == "array":
+        source = ArraySource(np.zeros((11, 2, 2, 3), np.uint8), source.labels)
+    source.weights = np.arange(11.0)
+    dogs = source.select(source.labels == 1)
+    assert dogs.labels.tolist() == [1] * 6
+    assert dogs.weights.tolist() == [5, 6, 7, 8, 9, 10]
+    assert len(dogs) == 6
+    for ids in ([1.7], [-1], [11], [], [[1]], [True, False]):
+        with pytest.raises(ValueError, match="`sample_ids`"):
+            source.select(ids)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(photo_folder, monkeypatch):
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="dog"):
+        FolderSource(photo_folder)

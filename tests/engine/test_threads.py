@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fusewarp.engine.threads import Lane, available_threads, resolve_threads, run_slices
+from fusewarp.engine.threads import Job, Lane, available_threads, resolve_threads, run_slices
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, None])
@@ -91,6 +91,27 @@ def test_work_started_from_a_pool_thread_does_not_wait_for_the_pool():
     assert done
 
 
+def test_ctrl_c_leaves_no_slice_running(monkeypatch):
+    running, started = [], []
+
+    def work(start, stop):
+        started.append(start)
+        running.append(start)
+        time.sleep(0.02)
+        running.remove(start)
+
+    def interrupted(job):
+        while not started:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_slices(work, 64, 2)
+    assert running == []
+    assert len(started) < 8
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True])
 def test_threads_must_be_a_count(threads):
     with pytest.raises(ValueError, match="`threads`"):
@@ -126,6 +147,8 @@ if child == 0:
             assert "forked" in str(error)
         else:
             os._exit(1)
+    lane._lock.acquire()  # as a thread of the parent may have held it
+    lane.cancel()
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fusewarp import ArraySource, Augmenter, Loader, Policy
+from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
 from fusewarp.tensorflow import as_dataset
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 10, 3), np.uint8)
@@ -72,6 +72,22 @@ def test_elements_follow_the_sources_fields():
 
 def test_one_hot_labels_keep_their_shape():
     assert as_dataset(make_loader(labels=np.eye(3)[LABELS])).element_spec[1].shape == (None, 3)
+
+
+@pytest.mark.filterwarnings("ignore:3 sample:UserWarning")
+def test_skipping_a_whole_batch_ends_well(photo_folder):
+    source = FolderSource(photo_folder)
+    for path in source.paths[:3]:
+        path.write_bytes(b"")
+    loader = Loader(source, Augmenter(POLICY, size=8), 3, shuffle=False, on_error="skip")
+    dataset = as_dataset(loader, sample_ids=True)
+    assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    assert epoch_ids(dataset) == list(range(3, 11))
+
+
+def test_weights_without_labels_are_refused():
+    with pytest.raises(ValueError, match="weights but no labels"):
+        as_dataset(make_loader(labels=None, weights=np.ones(23)))
 
 
 def epoch_ids(dataset) -> list[int]:

@@ -131,3 +131,17 @@ def test_no_byte_outside_is_read_or_written(fill_mode):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "untouched"
+
+
+def test_float16_asks_the_processor_that_is_compiled_for():
+    """A generic x86-64 has no float16 instructions: their use there was a crash."""
+    code = (
+        "import numpy as np; from fusewarp.kernels import warp;"
+        "image = np.full((1, 9, 9, 3), 7, np.uint8); out = np.zeros(image.shape, np.float16);"
+        "warp(image, np.eye(2, 3, dtype=np.float32)[None], out); print(int(out.min()))"
+    )
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "7"), result.stderr
