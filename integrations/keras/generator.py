@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from .draws import draw_transform
 from .geometry import TransformParameters, is_moved
 from .iterators import NumpyArrayIterator, warn_about_channels
 from .render import change_levels
+from .settings import floatx, image_data_format
 from .standardize import standardize_levels, warn_if_not_fitted, whiten
 from .statistics import fit_statistics
 from .warping import FILL_MODES, flip, warp_image
@@ -145,9 +145,9 @@ class ImageDataGenerator:
         self.vertical_flip = vertical_flip
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
-        self.dtype = dtype or keras.config.floatx()
+        self.dtype = dtype or floatx()
         self.interpolation_order = _one_of("interpolation_order", interpolation_order, range(6))
-        self.data_format = _checked_data_format(data_format or keras.config.image_data_format())
+        self.data_format = _checked_data_format(data_format or image_data_format())
         is_last = self.data_format == "channels_last"
         self.channel_axis, self.row_axis, self.col_axis = (3, 1, 2) if is_last else (1, 2, 3)
         self._validation_split = _checked_split(validation_split)

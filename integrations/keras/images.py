@@ -47,7 +47,9 @@ def load_image(
     try:
         with Image.open(path) as image:
             pixels = np.asarray(
-                _resize(_convert(image, color_mode), target_size, interpolation, keep_aspect_ratio)
+                resize_image(
+                    convert_mode(image, color_mode), target_size, interpolation, keep_aspect_ratio
+                )
             )
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise  # they name the file already
@@ -64,24 +66,24 @@ def load_image(
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
-def _convert(image: Image.Image, color_mode: str) -> Image.Image:
+def convert_mode(image: Image.Image, color_mode: str) -> Image.Image:
     mode = _PILLOW_MODES[color_mode]
     if image.mode == mode or (color_mode == "grayscale" and image.mode in _DEEP_GRAYS):
         return image
     return image.convert(mode)
 
 
-def _resize(
+def resize_image(
     image: Image.Image, target_size: tuple[int, int], interpolation: str, keep_aspect_ratio: bool
 ) -> Image.Image:
     height, width = target_size
     if image.size == (width, height):
         return image
-    box = _centre_crop(image.size, height, width) if keep_aspect_ratio else None
+    box = centre_crop(image.size, height, width) if keep_aspect_ratio else None
     return image.resize((width, height), RESAMPLING[interpolation], box=box)
 
 
-def _centre_crop(size: tuple[int, int], height: int, width: int) -> tuple[int, int, int, int]:
+def centre_crop(size: tuple[int, int], height: int, width: int) -> tuple[int, int, int, int]:
     """Return the largest centred box of the target's aspect ratio, in Keras' whole numbers."""
     image_width, image_height = size
     crop_height = min(image_height, (image_width * height) // width)

@@ -8,18 +8,18 @@ import warnings
 from collections.abc import Iterator as BatchIterator
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.buffers import BufferPool
 from .images import array_to_image
 from .render import make_batch
+from .settings import PyDataset, floatx, image_data_format
 
 SUBSETS = ("training", "validation")
 
 
-class Iterator(keras.utils.PyDataset):  # type: ignore[misc]
+class Iterator(PyDataset):  # type: ignore[misc]
     """Endless batches of sample indices; what to make of them is a subclass's part.
 
     A subclass defines ``_get_batches_of_transformed_samples(index_array)``. With a `seed`, NumPy's
@@ -190,8 +190,8 @@ class NumpyArrayIterator(Iterator):
         ignore_class_split: bool = False,
         dtype: Any = None,
     ):
-        self.data_format = data_format or keras.config.image_data_format()
-        self.dtype = dtype or keras.config.floatx()
+        self.data_format = data_format or image_data_format()
+        self.dtype = dtype or floatx()
         x, x_misc = _split_extras(x)
         for name, array in (("`y` (labels)", y), ("`sample_weight`", sample_weight)):
             _check_length(x, name, array)
