@@ -52,7 +52,7 @@ def decode_image(
     image = _decode_jpeg(data, color_mode, min_size) if data.startswith(_JPEG_MAGIC) else None
     if image is None:
         image = _decode_other(data, name, color_mode)
-    return _reduce_area(image, min_size)
+    return reduce_area(image, min_size)
 
 
 def _decode_jpeg(
@@ -116,7 +116,7 @@ def _whole_factor(size: tuple[int, int], min_size: tuple[int, int]) -> int:
     return 1 << max(0, int(room).bit_length() - 1)
 
 
-def _reduce_area(image: NDArray[np.uint8], min_size: tuple[int, int]) -> NDArray[np.uint8]:
+def reduce_area(image: NDArray[np.uint8], min_size: tuple[int, int]) -> NDArray[np.uint8]:
     """Average areas where a bilinear read would skip pixels, which shows as aliasing."""
     height, width = image.shape[:2]
     factor = _whole_factor((height, width), min_size)

@@ -105,8 +105,19 @@ class Job:
                     self._task = None  # it may hold whoever holds this job, and a batch's memory
                     self._finished.set()
 
+    def cancel(self) -> None:
+        """Skip the slices that have not begun; whoever waits for the job is told."""
+        self._error = self._error or RuntimeError("The work was cancelled.")
+
     def finish(self) -> None:
-        """Block until no slice is running any more, whatever came of them."""
+        """Block until no slice is running any more, whatever came of them.
+
+        Raises
+        ------
+        RuntimeError
+            In a forked child, where the threads that would finish the job do not exist.
+        """
+        _refuse_after_fork(self._pid)
         self._finished.wait()
 
     def wait(self) -> None:
@@ -117,7 +128,6 @@ class Job:
         RuntimeError
             In a forked child, where the threads that would finish the job do not exist.
         """
-        _refuse_after_fork(self._pid)
         self.finish()
         if self._error is not None:
             raise self._error
@@ -131,11 +141,11 @@ class Lane:
         self._lock = threading.Lock()
         self._queue: deque[tuple[Job, int, int]] = deque()
         self._active = 0
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
     def start(self, task: SliceTask, count: int, slice_size: int) -> Job:
         """Queue `task(start, stop)` for every slice of `range(count)`; return at once."""
-        _refuse_after_fork(self._pid)
+        _refuse_after_fork(self.pid)
         slices = [(at, min(at + slice_size, count)) for at in range(0, count, slice_size)]
         job = Job(task, slices)
         if _in_pool():  # a pool thread must not wait for the pool: all could be waiting at once
@@ -152,7 +162,7 @@ class Lane:
 
     def cancel(self) -> None:
         """Drop what has not started; whoever waits for a dropped job is told."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self.pid:
             return  # forked: the lock may be held by a thread that is not here
         with self._lock:
             dropped, self._queue = self._queue, deque()

@@ -19,6 +19,8 @@ from .pixel import (
 
 # Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time.
 batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)
+# For sums in float64 only: in any order, they take a fifth of the time.
+sum_loop = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})
 
 
 NO_COLOUR = np.zeros((1, 0, 0), np.float32)

@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .geometry import Transforms
+
 if TYPE_CHECKING:
     from .generator import ImageDataGenerator
 
-_NEUTRAL = {
-    "theta": 0,
-    "down": 0,
-    "right": 0,
-    "shear": 0,
-    "zx": 1,
-    "zy": 1,
-    "channel_shift_intensity": None,
-    "brightness": None,
-}
+# Columns of `Transforms`; the shifts' depend on the quirks.
+_AFFINE = {"theta": 0, "shear": 3, "zx": 4, "zy": 5}
+_LEVELS = {"channel_shift_intensity": 0, "brightness": 1}
 
 
-def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> dict[str, Any]:
+def draw_transform(
+    generator: ImageDataGenerator, height: int, width: int, rng: Any = np.random
+) -> dict[str, Any]:
     """Draw the transform parameters of one image of `height` x `width` pixels.
+
+    Parameters
+    ----------
+    generator : ImageDataGenerator
+        Its ranges are read now.
+    height, width : int
+        A shift given as a fraction is one of these.
+    rng : numpy.random.RandomState
+        NumPy's global generator if not given.
 
     Returns
     -------
@@ -35,23 +41,23 @@ def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> di
         `flip_horizontal` and `flip_vertical` 0 or 1, `channel_shift_intensity` in grey levels and
         `brightness` as a factor (None when off).
     """
-    theta = _symmetric(generator.rotation_range) if generator.rotation_range else 0
-    down = _shift(generator.height_shift_range, height)
-    right = _shift(generator.width_shift_range, width)
+    theta = _symmetric(rng, generator.rotation_range) if generator.rotation_range else 0
+    down = _shift(rng, generator.height_shift_range, height)
+    right = _shift(rng, generator.width_shift_range, width)
     # `tx` is horizontal to the warp. Keras stores the height shift there, which moves the image
     # sideways (keras-team/keras#17398); that is kept for `quirks="keras"` only.
     tx, ty = (down, right) if generator.quirks == "keras" else (right, down)
-    shear = _symmetric(generator.shear_range) if generator.shear_range else 0
-    zx, zy = _zoom(generator.zoom_range)
+    shear = _symmetric(rng, generator.shear_range) if generator.shear_range else 0
+    zx, zy = _zoom(rng, generator.zoom_range)
     # Two draws always, also with the flips off, as in Keras.
-    flip_horizontal = (np.random.random() < 0.5) * generator.horizontal_flip
-    flip_vertical = (np.random.random() < 0.5) * generator.vertical_flip
+    flip_horizontal = (rng.random() < 0.5) * generator.horizontal_flip
+    flip_vertical = (rng.random() < 0.5) * generator.vertical_flip
     channel_shift = None
     if generator.channel_shift_range != 0:
-        channel_shift = _symmetric(generator.channel_shift_range)
+        channel_shift = _symmetric(rng, generator.channel_shift_range)
     brightness = None
     if generator.brightness_range is not None:
-        brightness = np.random.uniform(*generator.brightness_range)
+        brightness = rng.uniform(*generator.brightness_range)
     return {
         "theta": theta,
         "tx": tx,
@@ -67,28 +73,35 @@ def draw_transform(generator: ImageDataGenerator, height: int, width: int) -> di
 
 
 def draw_transforms(
-    generator: ImageDataGenerator, height: int, width: int, count: int
-) -> list[dict[str, Any]]:
+    generator: ImageDataGenerator, height: int, width: int, count: int, rng: Any = np.random
+) -> Transforms:
     """Draw the parameters of `count` images, the same numbers as one by one.
 
-    Where every draw is uniform they are one call: `np.random.uniform` fills an array row by row
-    with the function that also makes its scalars, in a tenth of the time.
+    Where every draw is uniform they are one call: `uniform` fills an array row by row with the
+    function that also makes its scalars, in a tenth of the time.
     """
     limits = _uniform_limits(generator)
     if limits is None:
-        return [draw_transform(generator, height, width) for _ in range(count)]
+        return Transforms.of([draw_transform(generator, height, width, rng) for _ in range(count)])
     lows, highs = np.array(list(limits.values()), np.float64).T
-    rows = np.random.uniform(lows, highs, (count, len(limits))).tolist()
-    down, right = ("tx", "ty") if generator.quirks == "keras" else ("ty", "tx")
-    transforms = []
-    for row in rows:
-        drawn = _NEUTRAL | dict(zip(limits, row, strict=True))
-        drawn[down] = drawn.pop("down") * _scale(generator.height_shift_range, height)
-        drawn[right] = drawn.pop("right") * _scale(generator.width_shift_range, width)
-        drawn["flip_horizontal"] = (drawn["flip_horizontal"] < 0.5) * generator.horizontal_flip
-        drawn["flip_vertical"] = (drawn["flip_vertical"] < 0.5) * generator.vertical_flip
-        transforms.append(drawn)
-    return transforms
+    drawn = dict(zip(limits, rng.uniform(lows, highs, (count, len(limits))).T, strict=True))
+    affine = np.tile([0.0, 0.0, 0.0, 0.0, 1.0, 1.0], (count, 1))
+    down, right = (1, 2) if generator.quirks == "keras" else (2, 1)
+    for name, column in (_AFFINE | {"down": down, "right": right}).items():
+        if name in drawn:
+            affine[:, column] = drawn[name]
+    if "down" in drawn:
+        affine[:, down] *= _scale(generator.height_shift_range, height)
+    if "right" in drawn:
+        affine[:, right] *= _scale(generator.width_shift_range, width)
+    flips = np.zeros((count, 2), bool)
+    flips[:, 0] = (drawn["flip_vertical"] < 0.5) & bool(generator.vertical_flip)
+    flips[:, 1] = (drawn["flip_horizontal"] < 0.5) & bool(generator.horizontal_flip)
+    levels = np.full((count, 2), np.nan)
+    for name, column in _LEVELS.items():
+        if name in drawn:
+            levels[:, column] = drawn[name]
+    return Transforms(affine, flips, levels)
 
 
 def _uniform_limits(generator: ImageDataGenerator) -> dict[str, tuple[float, float]] | None:
@@ -121,27 +134,27 @@ def _uniform_limits(generator: ImageDataGenerator) -> dict[str, tuple[float, flo
     return limits
 
 
-def _symmetric(limit: Any) -> Any:
-    return np.random.uniform(-limit, limit)
+def _symmetric(rng: Any, limit: Any) -> Any:
+    return rng.uniform(-limit, limit)
 
 
-def _zoom(zoom_range: list[float]) -> Any:
+def _zoom(rng: Any, zoom_range: list[float]) -> Any:
     if zoom_range[0] == 1 and zoom_range[1] == 1:
         return 1, 1
-    return np.random.uniform(zoom_range[0], zoom_range[1], 2)
+    return rng.uniform(zoom_range[0], zoom_range[1], 2)
 
 
-def _shift(limit: Any, size: int) -> Any:
+def _shift(rng: Any, limit: Any, size: int) -> Any:
     """Draw a shift in pixels: a float is an interval, an int or a list a set to pick from."""
     if not limit:
         return 0
     if isinstance(limit, float):  # what the `except` below finds too, without raising
-        return _symmetric(limit) * _scale(limit, size)
+        return _symmetric(rng, limit) * _scale(limit, size)
     try:
-        shift = np.random.choice(limit)
-        shift *= np.random.choice([-1, 1])
+        shift = rng.choice(limit)
+        shift *= rng.choice([-1, 1])
     except ValueError:  # any other scalar
-        shift = _symmetric(limit)
+        shift = _symmetric(rng, limit)
     return shift * _scale(limit, size)
 
 

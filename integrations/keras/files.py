@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.buffers import BufferPool
-from .images import CHANNELS, RESAMPLING, load_image
-from .iterators import save_batch
-from .render import make_batch
+from .images import CHANNELS, RESAMPLING, load_image, load_whole
+from .iterators import BegunBatch, ImageIterator, warn_if_validation_is_augmented
+from .render import is_own
 from .settings import floatx
+from .warping import can_fuse, useful_size
 
 
-class BatchFromFilesMixin:
+class BatchFromFilesMixin(ImageIterator):
     """Batches of the files that a subclass lists in `filepaths`, with its `labels`."""
 
     class_mode: str | None
     class_indices: dict[str, int]
     classes: Any  # class index of every file
     dtype: Any
-    _buffers: BufferPool
+    _num_file_names = 10**7
 
     def set_processing_attrs(
         self,
@@ -66,15 +67,25 @@ class BatchFromFilesMixin:
                 f"expected one of {', '.join(RESAMPLING)}."
             )
         self.interpolation = interpolation
-        self.use_fused_resize = bool(use_fused_resize)
+        self.use_fused_resize = _checked_fused_resize(use_fused_resize, image_data_generator)
         self.split = _split_bounds(subset, image_data_generator)
         self.subset = subset
+        self.is_validation = subset == "validation"
+        warn_if_validation_is_augmented(subset, image_data_generator)
 
-    def _get_batches_of_transformed_samples(self, index_array: NDArray[np.intp]) -> Any:
+    def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
+        read_block = self._read_whole if self.use_fused_resize else self._read_resized
+        return self._begin_images(
+            index_array,
+            partial(read_block, index_array),
+            self.image_shape,
+            floatx(),
+            self.dtype,
+            rng,
+        )
+
+    def _finish_batch(self, batch_x: NDArray[Any], index_array: NDArray[np.intp]) -> Any:
         """Return x, (x, y) or (x, y, sample_weight), as `class_mode` asks."""
-        batch_x = self._make_images(index_array)
-        if self.save_to_dir:
-            save_batch(self, batch_x, index_array, num_names=10**7)
         if self.class_mode is None:
             return batch_x
         batch_y = self._make_labels(index_array, batch_x)
@@ -82,32 +93,34 @@ class BatchFromFilesMixin:
             return batch_x, batch_y
         return batch_x, batch_y, self.sample_weight[index_array]
 
-    def _make_images(self, index_array: NDArray[np.intp]) -> NDArray[Any]:
-        filepaths = self.filepaths
+    def _read_resized(self, index_array: NDArray[np.intp], start: int, stop: int) -> NDArray[Any]:
+        images = [
+            load_image(
+                self.filepaths[index],
+                self.color_mode,
+                self.target_size,
+                self.interpolation,
+                self.keep_aspect_ratio,
+            )
+            for index in index_array[start:stop]
+        ]
+        # A block of 8- and 16-bit grays takes the deeper type, which holds both.
+        return images[0][np.newaxis] if len(images) == 1 else np.stack(images)
 
-        def read_block(start: int, stop: int) -> NDArray[Any]:
-            images = [
-                load_image(
-                    filepaths[index],
-                    self.color_mode,
-                    self.target_size,
-                    self.interpolation,
-                    self.keep_aspect_ratio,
-                )
-                for index in index_array[start:stop]
-            ]
-            # A block of 8- and 16-bit grays takes the deeper type, which holds both.
-            return images[0][np.newaxis] if len(images) == 1 else np.stack(images)
-
-        return make_batch(
-            self.image_data_generator or _Unchanged(self.data_format),
-            read_block,
-            len(index_array),
-            self.image_shape,
-            pixel_dtype=np.dtype(floatx()),
-            batch_dtype=np.dtype(self.dtype),
-            buffers=self._buffers,
-        )
+    def _read_whole(
+        self, index_array: NDArray[np.intp], start: int, stop: int
+    ) -> list[NDArray[Any]]:
+        min_size = useful_size(self.image_data_generator, self.target_size)
+        return [
+            load_whole(
+                self.filepaths[index],
+                self.color_mode,
+                self.target_size,
+                min_size,
+                self.keep_aspect_ratio,
+            )
+            for index in index_array[start:stop]
+        ]
 
     def _make_labels(self, index_array: NDArray[np.intp], batch_x: NDArray[Any]) -> Any:
         if self.class_mode == "input":
@@ -135,22 +148,6 @@ class BatchFromFilesMixin:
         raise NotImplementedError(f"{type(self).__name__} must define `sample_weight`.")
 
 
-class _Unchanged:
-    """Stands in for a missing generator: resized images as they are, no random draws."""
-
-    def __init__(self, data_format: str) -> None:
-        self.data_format = data_format
-
-    def get_random_transform(self, img_shape: tuple[int, ...]) -> dict[str, Any]:
-        return {}
-
-    def apply_transform(self, x: Any, transform_parameters: dict[str, Any]) -> Any:
-        return x
-
-    def standardize(self, x: Any) -> Any:
-        return x
-
-
 def _checked_size(target_size: Any) -> tuple[int, int]:
     size = tuple(target_size)
     if len(size) != 2 or not all(int(side) == side and side > 0 for side in size):
@@ -158,6 +155,23 @@ def _checked_size(target_size: Any) -> tuple[int, int]:
             f"`target_size` must be (height, width), two whole numbers above 0, got {target_size}."
         )
     return int(size[0]), int(size[1])
+
+
+def _checked_fused_resize(use_fused_resize: bool, generator: Any) -> bool:
+    if not use_fused_resize:
+        return False
+    if not is_own(generator, "apply_transform", "standardize"):
+        raise ValueError(
+            "`use_fused_resize` needs a fusewarp `ImageDataGenerator` that overrides neither "
+            f"`apply_transform` nor `standardize`, got {type(generator).__name__}."
+        )
+    if not can_fuse(generator):
+        raise ValueError(
+            "`use_fused_resize` needs an `interpolation_order` of 0 or 1 and a `fill_mode` without "
+            f"`grid-`; the generator has {generator.interpolation_order} and "
+            f"{generator.fill_mode!r}."
+        )
+    return True
 
 
 def _split_bounds(subset: str | None, generator: Any) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ...engine.threads import resolve_threads
 from .directory import DirectoryIterator
 from .draws import draw_transform
-from .geometry import TransformParameters, is_moved
+from .geometry import TransformParameters, Transforms, is_moved
 from .iterators import NumpyArrayIterator, warn_about_channels
 from .render import change_levels
 from .settings import floatx, image_data_format
@@ -85,6 +86,11 @@ class ImageDataGenerator:
         environment variable FUSEWARP_QUIRKS, and means `"none"` when that is not set.
     threads : int or None
         Threads that make a batch; None takes all there are. The batches do not depend on it.
+    prefetch : int
+        Batches made ahead while one is used; they hold the same images as without. 0 makes none.
+    augment_validation : bool or None
+        False leaves the images of ``subset="validation"`` as they are, but standardised; True
+        transforms them as Keras does, and so does None, with a warning.
 
     Raises
     ------
@@ -125,6 +131,8 @@ class ImageDataGenerator:
         *,
         quirks: str | None = None,
         threads: int | None = None,
+        prefetch: int = 2,
+        augment_validation: bool | None = None,
     ):
         self.featurewise_center = featurewise_center
         self.samplewise_center = samplewise_center
@@ -153,6 +161,9 @@ class ImageDataGenerator:
         self._validation_split = _checked_split(validation_split)
         self.quirks = _checked_quirks(quirks)
         self.threads = threads if threads is None else resolve_threads(threads)
+        self.prefetch = _checked_prefetch(prefetch)
+        self.augment_validation = augment_validation
+        self._has_warned_about_validation = False
         self.mean: Any = None
         self.std: Any = None
         self.zca_whitening_matrix: Any = None
@@ -288,7 +299,7 @@ class ImageDataGenerator:
             image = np.asarray(x)
             if self.data_format == "channels_first":
                 image = image.transpose(1, 2, 0)
-            x = warp_image(self, image, transform_parameters, image.dtype)
+            x = warp_image(self, image, Transforms.of([transform_parameters]), image.dtype)
         else:
             x = flip(x, transform_parameters, self.row_axis - 1, self.col_axis - 1)
         return change_levels(x, transform_parameters, self.channel_axis - 1)
@@ -357,6 +368,45 @@ class ImageDataGenerator:
             np.random.seed(seed)
         fit_statistics(self, images, augment, rounds)
 
+    def without_augmentation(self) -> ImageDataGenerator:
+        """Return a copy that standardises images as this one does, and transforms none."""
+        still = copy.copy(self)
+        still.rotation_range = still.width_shift_range = still.height_shift_range = 0
+        still.shear_range = still.channel_shift_range = 0.0
+        still.zoom_range = [1, 1]
+        still.brightness_range = None
+        still.horizontal_flip = still.vertical_flip = False
+        return still
+
+    def warn_about_validation(self) -> None:
+        """Warn once that validation images are transformed, if they are and nobody said so."""
+        if self.augment_validation is not None or self._has_warned_about_validation:
+            return
+        if not self._transforms():
+            return
+        self._has_warned_about_validation = True
+        warnings.warn(
+            'The images of `subset="validation"` are transformed like those of training, as in '
+            "Keras: figures measured on them are of pictures that do not exist. Pass "
+            "`augment_validation=False` to ImageDataGenerator to leave them as they are, or "
+            "`augment_validation=True` to keep this without a warning.",
+            stacklevel=6,
+        )
+
+    def _transforms(self) -> bool:
+        """Return whether any option changes images at random."""
+        options = (
+            self.rotation_range,
+            self.width_shift_range,
+            self.height_shift_range,
+            self.shear_range,
+            self.channel_shift_range,
+            self.brightness_range,
+            self.horizontal_flip,
+            self.vertical_flip,
+        )
+        return any(bool(np.any(option)) for option in options) or list(self.zoom_range) != [1, 1]
+
     def _keeps(self, *names: str) -> bool:
         """Return whether nobody has replaced these methods, so that they need not be called."""
         return all(
@@ -387,6 +437,12 @@ def _checked_split(validation_split: float) -> float:
             f"`validation_split` must be strictly between 0 and 1. Received: {validation_split}"
         )
     return validation_split
+
+
+def _checked_prefetch(prefetch: Any) -> int:
+    if isinstance(prefetch, bool) or not isinstance(prefetch, (int, np.integer)) or prefetch < 0:
+        raise ValueError(f"`prefetch` must be a whole number of at least 0, got {prefetch!r}.")
+    return int(prefetch)
 
 
 def _checked_zoom(zoom_range: Any) -> list[float]:

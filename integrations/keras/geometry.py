@@ -7,6 +7,7 @@ order of `scipy.ndimage` and of the kernels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,56 @@ from numpy.typing import NDArray
 TransformParameters = Mapping[str, Any]
 
 _NEUTRAL = {"theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1}
+_FLIPS = ("flip_vertical", "flip_horizontal")
+_LEVELS = ("channel_shift_intensity", "brightness")
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The transform parameters of n images, a row for each.
+
+    Attributes
+    ----------
+    affine : (n, 6) float64
+        `theta`, `tx`, `ty`, `shear`, `zx`, `zy` as in the parameters' dictionaries.
+    flips : (n, 2) bool
+        Vertical, horizontal.
+    levels : (n, 2) float64
+        `channel_shift_intensity`, `brightness`; NaN where that is off.
+    """
+
+    affine: NDArray[np.float64]
+    flips: NDArray[np.bool_]
+    levels: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parameters: Sequence[TransformParameters]) -> Transforms:
+        """Gather dictionaries; a missing key is neutral, unknown keys are ignored."""
+        count = len(parameters)
+        rows = [[p.get(name, neutral) for name, neutral in _NEUTRAL.items()] for p in parameters]
+        flips = [[bool(p.get(name, False)) for name in _FLIPS] for p in parameters]
+        levels = [[p.get(name) for name in _LEVELS] for p in parameters]
+        return cls(
+            np.array(rows, np.float64).reshape(count, 6),
+            np.array(flips, bool).reshape(count, 2),
+            np.array(levels, np.float64).reshape(count, 2),  # NumPy makes NaN of None
+        )
+
+    def __len__(self) -> int:
+        return len(self.affine)
+
+    def part(self, start: int, stop: int) -> Transforms:
+        """Return those of the images `start` to `stop`."""
+        return Transforms(self.affine[start:stop], self.flips[start:stop], self.levels[start:stop])
+
+    def are_moved(self) -> NDArray[np.bool_]:
+        """Return, for each image, whether it is to be warped; flips alone do not ask for it."""
+        moved: NDArray[np.bool_] = (self.affine != tuple(_NEUTRAL.values())).any(axis=1)
+        return moved
+
+    def change_levels(self) -> bool:
+        """Return whether any image has a channel shift or a brightness."""
+        return not bool(np.isnan(self.levels).all())
 
 
 def is_moved(parameters: TransformParameters) -> bool:
@@ -23,7 +74,11 @@ def is_moved(parameters: TransformParameters) -> bool:
 
 
 def compose_inverse_maps(
-    parameters: Sequence[TransformParameters], height: int, width: int, *, swap_pivot: bool = False
+    parameters: Sequence[TransformParameters] | Transforms,
+    height: int,
+    width: int,
+    *,
+    swap_pivot: bool = False,
 ) -> NDArray[np.float64]:
     """Compose the output-to-source map of each image, in float64 and in Keras' order.
 
@@ -35,8 +90,8 @@ def compose_inverse_maps(
 
     Parameters
     ----------
-    parameters : sequence of mappings
-        One per image; a missing key is neutral, unknown keys are ignored.
+    parameters : sequence of mappings, or Transforms
+        One per image.
     height, width : int
         Size of the images in pixels.
     swap_pivot : bool
@@ -48,10 +103,8 @@ def compose_inverse_maps(
     ndarray of float64, shape (n, 2, 3)
         Output (row, col, 1) to source (row, col), flips not included.
     """
-    theta, tx, ty, shear, zx, zy = (
-        np.array([p.get(name, neutral) for p in parameters], np.float64)
-        for name, neutral in _NEUTRAL.items()
-    )
+    transforms = parameters if isinstance(parameters, Transforms) else Transforms.of(parameters)
+    theta, tx, ty, shear, zx, zy = transforms.affine.T
     pivot_x, pivot_y = width / 2 - 0.5, height / 2 - 0.5
     if swap_pivot:
         pivot_x, pivot_y = pivot_y, pivot_x
@@ -62,14 +115,11 @@ def compose_inverse_maps(
 
 
 def fold_flips(
-    inverse_maps: NDArray[np.float64],
-    parameters: Sequence[TransformParameters],
-    height: int,
-    width: int,
+    inverse_maps: NDArray[np.float64], flips: NDArray[np.bool_], height: int, width: int
 ) -> None:
-    """Mirror the maps' output side in place, for the images whose parameters ask for a flip."""
-    for axis, name, size in ((0, "flip_vertical", height), (1, "flip_horizontal", width)):
-        flipped = np.array([bool(p.get(name, False)) for p in parameters], bool)
+    """Mirror the maps' output side in place where `flips`, (n, 2), says vertical, horizontal."""
+    for axis, size in ((0, height), (1, width)):
+        flipped = flips[:, axis]
         inverse_maps[flipped, :, 2] += inverse_maps[flipped, :, axis] * (size - 1)
         inverse_maps[flipped, :, axis] *= -1
 

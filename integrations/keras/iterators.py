@@ -6,14 +6,18 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator as BatchIterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.buffers import BufferPool
+from ...engine.threads import Lane
+from .ahead import Ahead, Position, global_state, settings_of
+from .batch import ImageBatch, ReadBlock, draws_between_images
 from .images import array_to_image
-from .render import make_batch
+from .render import is_own
 from .settings import PyDataset, floatx, image_data_format
 
 SUBSETS = ("training", "validation")
@@ -36,10 +40,10 @@ class Iterator(PyDataset):  # type: ignore[misc]
         Draw a new order for every epoch.
     seed : int or None
     **kwargs
-        `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`. Batches
-        of one iterator are made one at a time, each on all threads, so more workers do not help.
+        `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
     """
 
+    _has_own_order = False
     white_list_formats = ("png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff")
 
     def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None, **kwargs: Any):
@@ -52,8 +56,19 @@ class Iterator(PyDataset):  # type: ignore[misc]
         self.total_batches_seen = 0
         self.lock = threading.RLock()
         self.index_array: NDArray[np.intp] | None = None
-        self.index_generator = self._flow_index()
-        self._buffers = BufferPool(max_free=2)
+        self._index_generator: BatchIterator[NDArray[np.intp]] | None = None
+
+    @property
+    def index_generator(self) -> BatchIterator[NDArray[np.intp]]:
+        """Endless indices of the next batch; taking one moves the iterator on."""
+        if self._index_generator is None:  # it holds the iterator: a cycle, if it is ever used
+            self._index_generator = self._flow_index()
+        return self._index_generator
+
+    @index_generator.setter
+    def index_generator(self, generator: BatchIterator[NDArray[np.intp]]) -> None:
+        self._index_generator = generator
+        self._has_own_order = True
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
@@ -67,16 +82,9 @@ class Iterator(PyDataset):  # type: ignore[misc]
         ValueError
             If `idx` is not below ``len(self)``.
         """
-        if idx >= len(self):
-            raise ValueError(
-                f"Asked to retrieve element {idx}, but the Sequence has length {len(self)}."
-            )
+        self._check_index(idx)
         with self.lock:
-            self._seed_batch()
-            if self.index_array is None:
-                self._set_index_array()
-            assert self.index_array is not None
-            chosen = self.index_array[self.batch_size * idx : self.batch_size * (idx + 1)]
+            chosen = self._choose(idx, self, np.random)
             return self._get_batches_of_transformed_samples(chosen)
 
     def __iter__(self) -> Iterator:
@@ -100,25 +108,52 @@ class Iterator(PyDataset):  # type: ignore[misc]
         """Draw the order of the next epoch."""
         self._set_index_array()
 
-    def _seed_batch(self) -> None:
-        if self.seed is not None:
-            np.random.seed(self.seed + self.total_batches_seen)
-        self.total_batches_seen += 1
+    def _check_index(self, idx: int) -> None:
+        if idx >= len(self):
+            raise ValueError(
+                f"Asked to retrieve element {idx}, but the Sequence has length {len(self)}."
+            )
 
     def _set_index_array(self) -> None:
-        self.index_array = np.random.permutation(self.n) if self.shuffle else np.arange(self.n)
+        self.index_array = self._draw_order(np.random)
+
+    def _draw_order(self, rng: Any) -> NDArray[np.intp]:
+        return rng.permutation(self.n) if self.shuffle else np.arange(self.n)
+
+    def _seed_batch(self, position: Any, rng: Any) -> None:
+        if self.seed is not None:
+            rng.seed(self.seed + position.total_batches_seen)
+        position.total_batches_seen += 1
+
+    def _choose(self, idx: int, position: Any, rng: Any) -> NDArray[np.intp]:
+        """Return the samples of batch `idx`; `position` is the iterator, or a copy of its place."""
+        self._seed_batch(position, rng)
+        if position is self and self.index_array is None:
+            self._set_index_array()
+        elif position.index_array is None:
+            position.index_array = self._draw_order(rng)
+        chosen: NDArray[np.intp] = position.index_array[
+            self.batch_size * idx : self.batch_size * (idx + 1)
+        ]
+        return chosen
+
+    def _choose_next(self, position: Any, rng: Any) -> NDArray[np.intp]:
+        """Return the samples of the next batch, and move `position` on."""
+        self._seed_batch(position, rng)
+        if position.batch_index == 0:
+            if position is self:
+                self._set_index_array()
+            else:
+                position.index_array = self._draw_order(rng)
+        start = (position.batch_index * self.batch_size) % self.n if self.n else 0
+        stop = start + self.batch_size
+        position.batch_index = position.batch_index + 1 if stop < self.n else 0
+        chosen: NDArray[np.intp] = position.index_array[start:stop]
+        return chosen
 
     def _flow_index(self) -> BatchIterator[NDArray[np.intp]]:
-        self.reset()
         while True:
-            self._seed_batch()
-            if self.batch_index == 0:
-                self._set_index_array()
-            assert self.index_array is not None
-            start = (self.batch_index * self.batch_size) % self.n if self.n else 0
-            stop = start + self.batch_size
-            self.batch_index = self.batch_index + 1 if stop < self.n else 0
-            yield self.index_array[start:stop]
+            yield self._choose_next(self, np.random)
 
     def _get_batches_of_transformed_samples(self, index_array: NDArray[np.intp]) -> Any:
         """Make the batch of these samples."""
@@ -127,18 +162,187 @@ class Iterator(PyDataset):  # type: ignore[misc]
         )
 
 
-def save_batch(
-    iterator: Any, batch: NDArray[Any], index_array: NDArray[np.intp], num_names: int
-) -> None:
-    """Write the batch's images to `save_to_dir`, under names drawn from the global generator."""
-    for image, index in zip(batch, index_array, strict=True):
-        name = np.random.randint(num_names)
-        file_name = f"{iterator.save_prefix}_{index}_{name}.{iterator.save_format}"
-        picture = array_to_image(image, iterator.data_format)
-        picture.save(os.path.join(iterator.save_to_dir, file_name))
+@dataclass
+class BegunBatch:
+    """The images of a batch, being made, and what goes along with them."""
+
+    images: ImageBatch
+    index_array: NDArray[np.intp]
+    file_names: list[str]
+
+    def cancel(self) -> None:
+        """Give the images up."""
+        self.images.cancel()
 
 
-class NumpyArrayIterator(Iterator):
+class ImageIterator(Iterator):
+    """An iterator over images that our threads make, the next batches while one is used.
+
+    A subclass defines ``_begin_batch(index_array, rng)``, which draws and begins the images, and
+    ``_finish_batch(batch_x, index_array)``, which puts the labels to them.
+    """
+
+    image_data_generator: Any
+    data_format: str
+    save_to_dir: Any
+    save_prefix: str
+    save_format: str
+    is_validation: bool
+    _num_file_names: int
+
+    def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None):
+        super().__init__(n, batch_size, shuffle, seed)
+        self._ahead = Ahead()
+        self._lane: Lane | None = None
+        self._buffers = BufferPool(max_free=2 + _prefetch(self.image_data_generator))
+
+    def __getitem__(self, idx: int) -> Any:
+        """Return batch `idx` of the epoch, freshly augmented.
+
+        Raises
+        ------
+        ValueError
+            If `idx` is not below ``len(self)``.
+        """
+        self._check_index(idx)
+        return self._take(idx) if self._works_by_itself() else super().__getitem__(idx)
+
+    def __next__(self) -> Any:
+        """Return the next batch; after the last one a new epoch begins."""
+        return self._take(None) if self._works_by_itself() else super().__next__()
+
+    def _take(self, idx: int | None) -> Any:
+        with self.lock:
+            settings = settings_of(self, self.image_data_generator, volatile=_PLACE)
+            position = Position(self.batch_index, self.total_batches_seen, self.index_array)
+            is_seeded = self.seed is not None
+            begin = self._begin_at
+            begun = self._ahead.take(begin, idx, position, settings, is_seeded)
+            for name, value in vars(begun.end).items():
+                setattr(self, name, value)
+            depth = _prefetch(self.image_data_generator)
+            self._ahead.go_on(begin, begun, len(self), depth, is_seeded)
+        return self._finish(begun.batch)  # unlocked: other threads may ask for theirs meanwhile
+
+    def _works_by_itself(self) -> bool:
+        """Return whether nobody has replaced a part, so that batches may be begun out of turn."""
+        kind = type(self)
+        return (
+            all(getattr(kind, name) is getattr(home, name) for home, name in _OWN_PARTS)
+            and not self._has_own_order
+            and is_own(
+                self.image_data_generator, "get_random_transform", "apply_transform", "standardize"
+            )
+            and not draws_between_images(self.image_data_generator)
+            and global_state()["bit_generator"] == "MT19937"
+        )
+
+    def _begin_at(self, idx: int | None, position: Position, rng: Any) -> BegunBatch:
+        if idx is None:
+            return self._begin_batch(self._choose_next(position, rng), rng)
+        return self._begin_batch(self._choose(idx, position, rng), rng)
+
+    def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
+        raise NotImplementedError(f"{type(self).__name__} must define `_begin_batch`.")
+
+    def _finish_batch(self, batch_x: NDArray[Any], index_array: NDArray[np.intp]) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define `_finish_batch`.")
+
+    def _get_batches_of_transformed_samples(self, index_array: NDArray[np.intp]) -> Any:
+        """Return the batch of these samples."""
+        return self._finish(self._begin_batch(index_array, np.random))
+
+    def _finish(self, batch: BegunBatch) -> Any:
+        images = batch.images.result()
+        for name, image in zip(batch.file_names, images, strict=False):
+            picture = array_to_image(image, self.data_format)
+            picture.save(os.path.join(self.save_to_dir, name))
+        return self._finish_batch(images, batch.index_array)
+
+    def _begin_images(
+        self,
+        index_array: NDArray[np.intp],
+        read_block: ReadBlock,
+        image_shape: tuple[int, ...],
+        pixel_dtype: Any,
+        dtype: Any,
+        rng: Any,
+    ) -> BegunBatch:
+        generator = self._rendering_generator()
+        images = ImageBatch(
+            generator,
+            read_block,
+            len(index_array),
+            image_shape,
+            pixel_dtype=np.dtype(pixel_dtype),
+            batch_dtype=np.dtype(dtype),
+            buffers=self._buffers,
+            lane=self._own_lane(getattr(generator, "threads", None)),
+            rng=rng,
+        )
+        return BegunBatch(images, index_array, self._draw_file_names(index_array, rng))
+
+    def _rendering_generator(self) -> Any:
+        """Return what augments: nothing for None, and for validation that is to be left alone."""
+        generator = self.image_data_generator
+        if generator is None:
+            return Unchanged(self.data_format)
+        if self.is_validation and getattr(generator, "augment_validation", None) is False:
+            return generator.without_augmentation()
+        return generator
+
+    def _draw_file_names(self, index_array: NDArray[np.intp], rng: Any) -> list[str]:
+        """Draw the names of saved images right after their transforms, as Keras does."""
+        if not self.save_to_dir:
+            return []
+        return [
+            f"{self.save_prefix}_{index}_{rng.randint(self._num_file_names)}.{self.save_format}"
+            for index in index_array
+        ]
+
+    def _own_lane(self, threads: int | None) -> Lane:
+        """Return this iterator's lane on the pool; a forked child needs another one."""
+        lane = self._lane
+        if lane is None or lane.pid != os.getpid() or threads not in (None, lane.threads):
+            lane = self._lane = Lane(threads)
+        return lane
+
+
+# Where an iterator is: changes with every batch, or holds what is made ahead.
+_PLACE = frozenset({"batch_index", "total_batches_seen", "index_array", "_ahead", "_lane", "lock"})
+_OWN_PARTS = (
+    (ImageIterator, "__next__"),
+    (ImageIterator, "__getitem__"),
+    (ImageIterator, "_get_batches_of_transformed_samples"),
+    (Iterator, "_set_index_array"),
+    (Iterator, "_flow_index"),
+)
+
+
+def _prefetch(generator: Any) -> int:
+    return int(getattr(generator, "prefetch", 0))
+
+
+class Unchanged:
+    """Stands in for a missing generator: images as they are, no random draws."""
+
+    def __init__(self, data_format: str) -> None:
+        self.data_format = data_format
+
+    def get_random_transform(self, img_shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return nothing to do."""
+        return {}
+
+    def apply_transform(self, x: Any, transform_parameters: dict[str, Any]) -> Any:
+        """Return `x`."""
+        return x
+
+    def standardize(self, x: Any) -> Any:
+        """Return `x`."""
+        return x
+
+
+class NumpyArrayIterator(ImageIterator):
     """Augmented batches of an array of images.
 
     The images stay in the dtype they came in until they are warped: `x` is the given array (or
@@ -198,6 +402,7 @@ class NumpyArrayIterator(Iterator):
         if sample_weight is not None and y is None:
             warnings.warn("`sample_weight` is ignored because there is no `y`.", stacklevel=2)
         if subset is not None:
+            warn_if_validation_is_augmented(subset, image_data_generator)
             kept = _subset_slice(x, y, subset, image_data_generator, ignore_class_split)
             x, x_misc = x[kept], [extra[kept] for extra in x_misc]
             y = None if y is None else y[kept]
@@ -207,37 +412,52 @@ class NumpyArrayIterator(Iterator):
         self.y = None if y is None else np.asarray(y)
         self.sample_weight = None if sample_weight is None else np.asarray(sample_weight)
         self.image_data_generator = image_data_generator
+        self.is_validation = subset == "validation"
         self.save_to_dir = save_to_dir
         self.save_prefix = save_prefix
         self.save_format = save_format
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
-    def _get_batches_of_transformed_samples(self, index_array: NDArray[np.intp]) -> Any:
-        """Return x, (x, y) or (x, y, sample_weight); x is a list when there are extras."""
+    _num_file_names = 10**4
+
+    def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
+        self._check_lengths()
         is_last = self.image_data_generator.data_format == "channels_last"
+        source = self.x
 
         def read_block(start: int, stop: int) -> NDArray[Any]:
-            images = self.x[index_array[start:stop]]
+            images = source[index_array[start:stop]]
             return images if is_last else np.moveaxis(images, 1, -1)
 
-        dtype = np.dtype(self.dtype)
-        batch_x = make_batch(
-            self.image_data_generator,
-            read_block,
-            len(index_array),
-            self.x.shape[1:],
-            pixel_dtype=dtype,
-            batch_dtype=dtype,
-            buffers=self._buffers,
+        return self._begin_images(
+            index_array, read_block, self.x.shape[1:], self.dtype, self.dtype, rng
         )
-        if self.save_to_dir:
-            save_batch(self, batch_x, index_array, num_names=10**4)
+
+    def _finish_batch(self, batch_x: NDArray[Any], index_array: NDArray[np.intp]) -> Any:
+        """Return x, (x, y) or (x, y, sample_weight); x is a list when there are extras."""
         x = [batch_x, *(extra[index_array] for extra in self.x_misc)] if self.x_misc else batch_x
         if self.y is None:
             return x
         if self.sample_weight is None:
             return x, self.y[index_array]
         return x, self.y[index_array], self.sample_weight[index_array]
+
+    def _check_lengths(self) -> None:
+        """Refuse arrays that somebody has exchanged for shorter or longer ones."""
+        arrays = [("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)]
+        arrays += [(f"x_misc[{at}]", extra) for at, extra in enumerate(self.x_misc)]
+        for name, array in arrays:
+            if array is not None and len(array) != self.n:
+                raise ValueError(
+                    f"`{name}` now has {len(array)} entries, but had {self.n} when "
+                    "it was made. Make a new iterator with `flow` for the new data."
+                )
+
+
+def warn_if_validation_is_augmented(subset: str | None, generator: Any) -> None:
+    """Warn, once for each generator, that a validation subset is augmented like the training."""
+    if subset == "validation" and hasattr(generator, "warn_about_validation"):
+        generator.warn_about_validation()
 
 
 def _split_extras(x: Any) -> tuple[Any, list[NDArray[Any]]]:

@@ -1,111 +1,72 @@
-"""A batch: parameters drawn in order, then pixels in parallel, each image written once."""
+"""From source images and drawn parameters to the finished images of a batch, each written once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.buffers import BufferPool
-from ...engine.threads import run_slices
+from ...kernels.levels import change_levels as change_levels_of_rows
+from ...kernels.levels import standardize as standardize_rows
 from .draws import draw_transforms
-from .geometry import TransformParameters, is_moved
+from .geometry import TransformParameters, Transforms
 from .levels import change_brightness, shift_channels
-from .standardize import channel_affine, standardize_levels, warn_if_not_fitted, whiten
-from .warping import can_fuse, flip, kernel_maps, warp_fused, warp_image
+from .rows import channel_pattern, in_rows, opaque_pattern
+from .standardize import (
+    EPSILON,
+    channel_affine,
+    feature_patterns,
+    preprocess,
+    standardize_levels,
+    warn_if_not_fitted,
+    whiten,
+)
+from .warping import can_fuse, kernel_maps, resized_maps, warp_fused, warp_image
 
-ReadBlock = Callable[[int, int], NDArray[Any]]
+Images = NDArray[Any] | Sequence[NDArray[Any]]
 
-_BLOCK_BYTES = 2**20  # sources gathered before a warp; they should still be in cache then
 _FUSED_DTYPES = (np.float32, np.float16)
-
-
-def make_batch(
-    generator: Any,
-    read_block: ReadBlock,
-    count: int,
-    image_shape: tuple[int, ...],
-    pixel_dtype: np.dtype[Any],
-    batch_dtype: np.dtype[Any],
-    buffers: BufferPool,
-) -> NDArray[Any]:
-    """Make one batch of `count` images.
-
-    All parameters are drawn first, by the calling thread: the random numbers come in Keras' order
-    and the pixels, which need none, do not depend on the number of threads.
-
-    Parameters
-    ----------
-    generator : ImageDataGenerator or an object with its methods
-        Anything else than our own class is used through `get_random_transform`,
-        `apply_transform` and `standardize`, and so is a subclass that overrides one of them.
-    read_block : callable
-        ``read_block(start, stop)`` returns these of the batch's images, (n, height, width,
-        channels); called from several threads.
-    count : int
-        Number of images.
-    image_shape : tuple of int
-        Shape of one image in the generator's data format.
-    pixel_dtype, batch_dtype : dtype
-        What Keras computes in, and what it stores.
-    buffers : BufferPool
-        Where the batch's memory comes from.
-    """
-    batch = buffers.empty((count, *image_shape), batch_dtype)
-    renderer = Renderer(generator, image_shape, pixel_dtype, batch.dtype)
-    if getattr(generator, "threads", None) == 1 and generator.preprocessing_function:
-        # A function that draws random numbers itself gets them between the images', as in Keras.
-        for at in range(count):
-            plan = renderer.plan([generator.get_random_transform(image_shape)])
-            renderer.render(read_block(at, at + 1), plan, batch[at : at + 1])
-    else:
-        _fill(renderer, read_block, renderer.plan(renderer.draw(count)), batch)
-    return renderer.finish(batch)
-
-
-def _fill(
-    renderer: Renderer, read_block: ReadBlock, plan: TransformPlan, batch: NDArray[Any]
-) -> None:
-    block_size = max(1, _BLOCK_BYTES // max(1, batch[:1].nbytes))
-
-    def fill(start: int, stop: int) -> None:
-        for at in range(start, stop, block_size):
-            end = min(at + block_size, stop)
-            renderer.render(read_block(at, end), plan.part(at, end), batch[at:end])
-
-    run_slices(fill, len(batch), getattr(renderer.generator, "threads", None))
 
 
 @dataclass(frozen=True)
 class TransformPlan:
     """What to do to the images of a batch or of a part of it.
 
-    `inverse_maps` (n, 2, 3) and `colour` (n, C, C + 1) are those of the fused pass; without maps
-    the images go through the steps one by one, and `colour` None leaves the levels.
+    `transforms` are the drawn parameters as arrays, with `inverse_maps` (n, 2, 3) made of them; or
+    `parameters` holds dictionaries, for a generator that does not work by ours.
     """
 
-    parameters: Sequence[TransformParameters]
+    transforms: Transforms | None = None
     inverse_maps: NDArray[np.float32] | None = None
-    colour: NDArray[np.float32] | None = None
+    parameters: Sequence[TransformParameters] = ()
 
     def part(self, start: int, stop: int) -> TransformPlan:
         """Return the plan of the images `start` to `stop`."""
         return TransformPlan(
-            self.parameters[start:stop],
+            None if self.transforms is None else self.transforms.part(start, stop),
             None if self.inverse_maps is None else self.inverse_maps[start:stop],
-            None if self.colour is None else self.colour[start:stop],
+            self.parameters[start:stop],
         )
 
 
 class Renderer:
     """Turns source images and drawn parameters into finished images of a batch.
 
-    Three ways, the first that is possible: `fused` writes warp, flips and standardisation in one
-    pass of the kernel; `steps` does them one after the other; `public` calls the generator's
-    methods because somebody has overridden them.
+    Four ways, the first that is possible: `fused` writes warp, flips and standardisation in one
+    pass of the kernel; `passes` follows the warp with one pass for what needs the whole warped
+    image; `steps` does one thing after the other in NumPy, for batches that are not float32 or
+    float16; `public` calls the generator's methods because somebody has overridden them.
+
+    Parameters
+    ----------
+    generator : ImageDataGenerator or an object with its methods
+    image_shape : tuple of int
+        Of one image in the generator's data format.
+    pixel_dtype, batch_dtype : dtype
+        What Keras computes in, and what it stores.
     """
 
     def __init__(
@@ -118,48 +79,52 @@ class Renderer:
         self.generator = generator
         self._image_shape = image_shape
         self._pixel_dtype = pixel_dtype
-        self._is_own = hasattr(generator, "_keeps") and generator._keeps(
-            "apply_transform", "standardize"
-        )
+        self._is_own = is_own(generator, "apply_transform", "standardize")
+        self._is_float = pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES
+        self._warps = self._whitens_batch = False
         self._gain_bias = None
-        self._whitens_batch = False
         if self._is_own:
-            warn_if_not_fitted(generator)
             self._whitens_batch = generator.zca_whitening and batch_dtype.kind == "f"
-            if pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES and can_fuse(generator):
+            self._warps = self._is_float and can_fuse(generator)
+            if self._warps:
                 self._gain_bias = channel_affine(generator, image_shape[generator.channel_axis - 1])
 
-    def draw(self, count: int) -> list[dict[str, Any]]:
-        """Draw the parameters of `count` images."""
+    def warn(self) -> None:
+        """Warn of statistics that are missing."""
+        if self._is_own:
+            warn_if_not_fitted(self.generator)
+
+    def plan(self, count: int, rng: Any) -> TransformPlan:
+        """Draw the parameters of `count` images, in Keras' order, and compose their maps."""
         generator = self.generator
-        if self._is_own and generator._keeps("get_random_transform"):
-            return draw_transforms(generator, *self._size(), count)
-        return [generator.get_random_transform(self._image_shape) for _ in range(count)]
+        if self._is_own and is_own(generator, "get_random_transform"):
+            transforms = draw_transforms(generator, *self._size(), count, rng)
+        else:
+            parameters = [generator.get_random_transform(self._image_shape) for _ in range(count)]
+            if not self._is_own:
+                return TransformPlan(parameters=parameters)
+            transforms = Transforms.of(parameters)
+        maps = kernel_maps(generator, transforms, *self._size()) if self._warps else None
+        return TransformPlan(transforms, maps)
 
-    def plan(self, parameters: Sequence[TransformParameters]) -> TransformPlan:
-        """Choose the way of these images, and compose their matrices at once if it is the fused."""
-        if self._gain_bias is None or any(_changes_levels(p) for p in parameters):
-            return TransformPlan(parameters)
-        gain, bias = self._gain_bias
-        inverse_maps = kernel_maps(self.generator, parameters, *self._size())
-        colour = None
-        if np.any(gain != 1) or np.any(bias != 0):
-            colour = np.column_stack([np.diag(gain), bias]).astype(np.float32)
-            colour = np.tile(colour, (len(parameters), 1, 1))
-        return TransformPlan(parameters, inverse_maps, colour)
+    def images_at_once(self, plan: TransformPlan) -> int:
+        """Return how many images to render in one call: what it works on should stay in cache."""
+        values = max(1, int(np.prod(self._image_shape)))
+        return max(1, 2**20 // (values if self._is_fused(plan) else 4 * values))
 
-    def render(self, images: NDArray[Any], plan: TransformPlan, out: NDArray[Any]) -> None:
-        """Write `images`, channels last, into `out`, in the generator's data format."""
-        if plan.inverse_maps is not None:
-            self._render_fused(images, plan, out)
-            return
-        for target, image, parameters in zip(out, images, plan.parameters, strict=True):
-            if self._is_own:
-                pixels = self._render_steps(image, parameters, target)
-            else:
-                pixels = self._render_public(image, parameters)
-            if pixels is not target:
-                target[...] = pixels
+    def render(self, images: Images, plan: TransformPlan, out: NDArray[Any]) -> None:
+        """Write `images`, channels last, into `out`, in the generator's data format.
+
+        Images of other sizes than the batch's, in a list, are resized by the warp itself.
+        """
+        if plan.transforms is None:
+            self._render_public(images, plan.parameters, out)
+        elif self._is_fused(plan):
+            self._render_fused(images, plan, plan.transforms, out)
+        elif self._is_float:
+            self._render_passes(images, plan, plan.transforms, out)
+        else:
+            self._render_steps(images, plan.transforms, out)
 
     def finish(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Do what is cheaper for the batch as a whole: the ZCA product."""
@@ -167,19 +132,25 @@ class Renderer:
             batch[...] = whiten(self.generator, batch)
         return batch
 
-    def _render_fused(self, images: NDArray[Any], plan: TransformPlan, out: NDArray[Any]) -> None:
+    def _is_fused(self, plan: TransformPlan) -> bool:
+        transforms = plan.transforms
+        return not (self._gain_bias is None or transforms is None or transforms.change_levels())
+
+    def _render_fused(
+        self, images: Images, plan: TransformPlan, transforms: Transforms, out: NDArray[Any]
+    ) -> None:
         assert self._gain_bias is not None
-        assert plan.inverse_maps is not None
         gain, bias = (part.astype(np.float32) for part in self._gain_bias)
         is_uniform = bool(np.all(gain == gain[0]) and np.all(bias == bias[0]))
         # Float levels that only change place must not be interpolated: inf and NaN would spread.
-        can_copy = is_uniform or images.dtype.kind == "f"
-        if not can_copy or any(is_moved(p) for p in plan.parameters):
-            warp_fused(self.generator, images, plan.inverse_maps, out, plan.colour)
+        can_copy = is_uniform or (isinstance(images, np.ndarray) and images.dtype.kind == "f")
+        is_resized = not isinstance(images, np.ndarray)
+        if is_resized or not can_copy or transforms.are_moved().any():
+            self._warp(images, plan, out, _colour_matrix(gain, bias))
             return
         axis = self.generator.channel_axis - 1
         for i, image in enumerate(images):
-            source = self._flipped(image, plan.parameters[i])
+            source = self._flipped(image, transforms.flips[i])
             if is_uniform:
                 scale_levels(source, gain[0], bias[0], out[i])
                 continue
@@ -187,42 +158,142 @@ class Renderer:
             for target, plane in zip(np.moveaxis(out[i], axis, 0), planes, strict=True):
                 scale_levels(*plane, target)
 
-    def _render_steps(
-        self, image: NDArray[Any], parameters: TransformParameters, target: NDArray[Any]
+    def _warp(
+        self,
+        images: Images,
+        plan: TransformPlan,
+        out: NDArray[Any],
+        colour: NDArray[np.float32] | None,
+    ) -> None:
+        assert plan.inverse_maps is not None
+        if isinstance(images, np.ndarray):
+            colours = None if colour is None else np.tile(colour, (len(images), 1, 1))
+            warp_fused(self.generator, images, plan.inverse_maps, out, colours)
+            return
+        colours = None if colour is None else colour[np.newaxis]
+        for i, image in enumerate(images):
+            maps = resized_maps(plan.inverse_maps[i : i + 1], self._size(), image.shape[:2])
+            warp_fused(self.generator, image[np.newaxis], maps, out[i : i + 1], colours)
+
+    def _render_passes(
+        self, images: Images, plan: TransformPlan, transforms: Transforms, out: NDArray[Any]
+    ) -> None:
+        generator = self.generator
+        work = out if out.dtype == np.float32 else np.empty(out.shape, np.float32)
+        self._warp_levels(images, plan, transforms, work)
+        if transforms.change_levels():
+            shifts, factors = transforms.levels.T.astype(np.float32, order="C")
+            opaque = opaque_pattern(self._image_shape, generator.channel_axis - 1)
+            change_levels_of_rows(in_rows(work, generator.channel_axis), shifts, factors, opaque)
+        if generator.preprocessing_function:
+            for image in work:
+                preprocess(generator.preprocessing_function, image)
+        self._standardize(work, out)
+
+    def _warp_levels(
+        self, images: Images, plan: TransformPlan, transforms: Transforms, work: NDArray[Any]
+    ) -> None:
+        """Write the warped and flipped levels, float32, into `work`."""
+        moved = transforms.are_moved()
+        if not isinstance(images, np.ndarray) or (
+            self._warps and moved.any() and (moved.all() or images.dtype.kind != "f")
+        ):
+            self._warp(images, plan, work, None)
+            return
+        for i, image in enumerate(images):
+            if not moved[i]:
+                np.copyto(work[i], self._flipped(image, transforms.flips[i]), casting="unsafe")
+            elif self._warps:
+                part = plan.part(i, i + 1)
+                self._warp(images[i : i + 1], part, work[i : i + 1], None)
+            else:
+                work[i] = self._warp_alone(image, transforms.part(i, i + 1), None)
+
+    def _standardize(self, work: NDArray[np.float32], out: NDArray[Any]) -> None:
+        generator = self.generator
+        patterns = feature_patterns(generator, self._image_shape)
+        samplewise = generator.samplewise_center or generator.samplewise_std_normalization
+        if out is work and not (generator.rescale or samplewise or patterns):
+            return
+        ones = np.ones(self._image_shape[generator.channel_axis - 1], np.float32)
+        neutral = channel_pattern(ones, self._image_shape, generator.channel_axis - 1)
+        means, gains = patterns or (neutral - 1, neutral)
+        standardize_rows(
+            in_rows(work, generator.channel_axis),
+            in_rows(out, generator.channel_axis),
+            scale=generator.rescale or 1.0,
+            is_centered=bool(generator.samplewise_center),
+            is_scaled=bool(generator.samplewise_std_normalization),
+            epsilon=EPSILON,
+            means=means,
+            gains=gains,
+        )
+
+    def _render_steps(self, images: Images, transforms: Transforms, out: NDArray[Any]) -> None:
+        for i, target in enumerate(out):
+            pixels = self._finish_steps(images[i], transforms.part(i, i + 1), target)
+            if pixels is not target:
+                target[...] = pixels
+
+    def _finish_steps(
+        self, image: NDArray[Any], transform: Transforms, target: NDArray[Any]
     ) -> Any:
         """Return the finished image: `target` itself where the steps could work in it."""
         generator = self.generator
         pixels = target if target.dtype == self._pixel_dtype else None
-        if is_moved(parameters):
-            pixels = warp_image(generator, image, parameters, self._pixel_dtype, pixels)
-        elif pixels is None:
-            pixels = self._flipped(image, parameters).astype(self._pixel_dtype, order="C")
+        if transform.are_moved()[0]:
+            pixels = self._warp_alone(image, transform, pixels)
         else:
-            np.copyto(pixels, self._flipped(image, parameters), casting="unsafe")
-        pixels = change_levels(pixels, parameters, generator.channel_axis - 1)
+            moved = self._flipped(image, transform.flips[0])
+            pixels = np.empty(moved.shape, self._pixel_dtype) if pixels is None else pixels
+            np.copyto(pixels, moved, casting="unsafe")
+        shift, factor = (None if np.isnan(x) else x for x in transform.levels[0].tolist())
+        levels = {"channel_shift_intensity": shift, "brightness": factor}
+        pixels = change_levels(pixels, levels, generator.channel_axis - 1)
         pixels = standardize_levels(generator, pixels)
         return pixels if self._whitens_batch else whiten(generator, pixels)
 
-    def _render_public(self, image: NDArray[Any], parameters: TransformParameters) -> Any:
-        pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
-        pixels = self.generator.apply_transform(pixels, parameters)
-        return self.generator.standardize(pixels)
+    def _warp_alone(
+        self, image: NDArray[Any], transform: Transforms, out: NDArray[Any] | None
+    ) -> NDArray[Any]:
+        return warp_image(self.generator, image, transform, self._pixel_dtype, out)
+
+    def _render_public(
+        self, images: Images, parameters: Sequence[TransformParameters], out: NDArray[Any]
+    ) -> None:
+        for target, image, drawn in zip(out, images, parameters, strict=True):
+            pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
+            pixels = self.generator.apply_transform(pixels, drawn)
+            target[...] = self.generator.standardize(pixels)
 
     def _size(self) -> tuple[int, int]:
         """Return the images' height and width."""
         row_axis = 1 if self.generator.data_format == "channels_first" else 0
         return self._image_shape[row_axis], self._image_shape[row_axis + 1]
 
-    def _flipped(self, image: NDArray[Any], parameters: TransformParameters) -> NDArray[Any]:
-        generator = self.generator
-        return flip(
-            self._in_data_format(image), parameters, generator.row_axis - 1, generator.col_axis - 1
-        )
+    def _flipped(self, image: NDArray[Any], flips: NDArray[np.bool_]) -> NDArray[Any]:
+        vertical, horizontal = flips
+        image = image[::-1] if vertical else image
+        return self._in_data_format(image[:, ::-1] if horizontal else image)
 
     def _in_data_format(self, image: NDArray[Any]) -> NDArray[Any]:
         if self.generator.data_format == "channels_first":
             image = image.transpose(2, 0, 1)
         return image
+
+
+def is_own(generator: Any, *names: str) -> bool:
+    """Return whether these methods are our class's own, so that they need not be called."""
+    return hasattr(generator, "_keeps") and bool(generator._keeps(*names))
+
+
+def _colour_matrix(
+    gain: NDArray[np.float32], bias: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return the (C, C + 1) colour matrix, or None where it would change nothing."""
+    if np.all(gain == 1) and not bias.any():
+        return None
+    return np.column_stack([np.diag(gain), bias]).astype(np.float32)
 
 
 def scale_levels(
@@ -243,10 +314,3 @@ def change_levels(
     if parameters.get("brightness") is not None:
         image = change_brightness(image, parameters["brightness"], channel_axis)
     return image
-
-
-def _changes_levels(parameters: TransformParameters) -> bool:
-    return (
-        parameters.get("channel_shift_intensity") is not None
-        or parameters.get("brightness") is not None
-    )

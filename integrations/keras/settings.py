@@ -11,7 +11,7 @@ from typing import Any
 HAS_KERAS = importlib.util.find_spec("keras") is not None
 
 if HAS_KERAS:
-    from keras.utils import PyDataset
+    from keras.utils import PyDataset as PyDataset
 else:
 
     class PyDataset:  # type: ignore[no-redef]

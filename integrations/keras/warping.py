@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...kernels import warp
-from .geometry import TransformParameters, compose_inverse_maps, fold_flips
+from .geometry import TransformParameters, Transforms, compose_inverse_maps, fold_flips
 
 if TYPE_CHECKING:
     from .generator import ImageDataGenerator
@@ -46,17 +46,38 @@ def can_fuse(generator: ImageDataGenerator) -> bool:
     )
 
 
+def useful_size(generator: ImageDataGenerator, target_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest (height, width) of a source that loses no detail; (0, 0): all of it."""
+    lowest = min(1.0, *generator.zoom_range)
+    if lowest <= 0:
+        return (0, 0)
+    return math.ceil(target_size[0] / lowest), math.ceil(target_size[1] / lowest)
+
+
 def kernel_maps(
     generator: ImageDataGenerator,
-    parameters: Sequence[TransformParameters],
+    transforms: Transforms,
     height: int,
     width: int,
 ) -> NDArray[np.float32]:
     """Return the inverse maps of the images, flips included, shape (n, 2, 3)."""
     swap_pivot = generator.quirks == "keras"
-    inverse_maps = compose_inverse_maps(parameters, height, width, swap_pivot=swap_pivot)
-    fold_flips(inverse_maps, parameters, height, width)
+    inverse_maps = compose_inverse_maps(transforms, height, width, swap_pivot=swap_pivot)
+    fold_flips(inverse_maps, transforms.flips, height, width)
     return inverse_maps.astype(np.float32, order="C")
+
+
+def resized_maps(
+    inverse_maps: NDArray[np.float32], size: tuple[int, int], source_size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Let maps onto an image of `size` read the larger or smaller one it is a resize of.
+
+    Both are (height, width); the images' edges, not their outermost pixel centres, coincide.
+    """
+    scale = np.divide(source_size, size)[:, np.newaxis]
+    maps = inverse_maps * scale
+    maps[..., 2] += (scale[:, 0] - 1) / 2
+    return maps.astype(np.float32, order="C")
 
 
 def warp_fused(
@@ -96,7 +117,7 @@ def warp_fused(
 def warp_image(
     generator: ImageDataGenerator,
     image: NDArray[Any],
-    parameters: TransformParameters,
+    transform: Transforms,
     dtype: np.dtype[Any],
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -104,10 +125,11 @@ def warp_image(
 
     `dtype` is what Keras would convert the image to first. Float images go through the kernel in
     float32; integer types other than uint8 need SciPy's rounding and go there. The result is in
-    `out`, an array of that dtype, where the kernel can write it, and else fresh.
+    `out`, an array of that dtype, where the kernel can write it, and else fresh. `transform` holds
+    the parameters of this one image.
     """
     if not can_fuse(generator) or (dtype.kind != "f" and dtype != np.uint8):
-        return _warp_by_scipy(generator, image, parameters, dtype)
+        return _warp_by_scipy(generator, image, transform, dtype)
     if dtype.kind != "f":
         image = image.astype(dtype, copy=False)
     height, width, channels = image.shape
@@ -115,7 +137,7 @@ def warp_image(
     shape = (height, width, channels) if is_last else (channels, height, width)
     if out is None or out.dtype not in (np.uint8, np.float32):
         out = np.empty(shape, np.uint8 if dtype == np.uint8 else np.float32)
-    inverse_maps = kernel_maps(generator, [parameters], height, width)
+    inverse_maps = kernel_maps(generator, transform, height, width)
     warp_fused(generator, image[np.newaxis], inverse_maps, out[np.newaxis])
     return out.astype(dtype, copy=False)
 
@@ -123,12 +145,12 @@ def warp_image(
 def _warp_by_scipy(
     generator: ImageDataGenerator,
     image: NDArray[Any],
-    parameters: TransformParameters,
+    transform: Transforms,
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
     """Spline orders 2-5, the `grid-` modes and odd dtypes, as Keras does them: per channel."""
     swap_pivot = generator.quirks == "keras"
-    inverse_map = compose_inverse_maps([parameters], *image.shape[:2], swap_pivot=swap_pivot)[0]
+    inverse_map = compose_inverse_maps(transform, *image.shape[:2], swap_pivot=swap_pivot)[0]
     source = image.astype(np.float32 if dtype == np.float16 else dtype)
     planes = [
         ndimage.affine_transform(
@@ -143,7 +165,9 @@ def _warp_by_scipy(
     ]
     axis = 2 if generator.data_format == "channels_last" else 0
     warped = np.stack(planes, axis=axis).astype(dtype, copy=False)
-    return flip(warped, parameters, generator.row_axis - 1, generator.col_axis - 1)
+    vertical, horizontal = transform.flips[0]
+    warped = np.flip(warped, generator.row_axis - 1) if vertical else warped
+    return np.flip(warped, generator.col_axis - 1) if horizontal else warped
 
 
 def flip(

@@ -42,7 +42,8 @@ def photos(tmp_path_factory):
 def both_flows(folder, options=OPTIONS, **flow):
     """Return our iterator and Keras' over the same folder."""
     flow = {"target_size": (33, 46), "batch_size": 5, "seed": 7} | flow
-    ours = ImageDataGenerator(**options, quirks="keras").flow_from_directory(folder, **flow)
+    ours = ImageDataGenerator(**options, quirks="keras", augment_validation=True)
+    ours = ours.flow_from_directory(folder, **flow)
     return ours, KerasGenerator(**options).flow_from_directory(folder, **flow)
 
 
@@ -293,7 +294,7 @@ def test_batches_do_not_depend_on_the_threads(photos):
 def test_transfer_learning_script_runs_with_only_the_import_changed(photos):
     train_datagen = ImageDataGenerator(
         rescale=1.0 / 255, shear_range=0.2, zoom_range=0.2, horizontal_flip=True,
-        validation_split=0.25,
+        validation_split=0.25, augment_validation=True,
     )  # fmt: skip
     folder = {"directory": photos, "target_size": (32, 32), "batch_size": 4}
     train = train_datagen.flow_from_directory(**folder, subset="training")
@@ -314,7 +315,7 @@ def test_transfer_learning_script_runs_with_only_the_import_changed(photos):
 
 
 def test_model_fit_takes_the_folder(photos):
-    generator = ImageDataGenerator(**OPTIONS)
+    generator = ImageDataGenerator(**OPTIONS, augment_validation=False)
     folder = {"directory": photos, "target_size": (16, 18), "batch_size": 4}
     train = generator.flow_from_directory(**folder, subset="training")
     validation = generator.flow_from_directory(**folder, subset="validation", shuffle=False)

@@ -36,9 +36,9 @@ def test_shift_is_turned_but_neither_sheared_nor_zoomed():
 def test_flips_reverse_the_output_side():
     rng = np.random.default_rng(1)
     plain = rng.normal(size=(4, 2, 3))
-    flips = [(0, 0), (1, 0), (0, 1), (1, 1)]
+    flips = [(0, 0), (1, 0), (0, 1), (1, 1)]  # vertical, horizontal
     folded = plain.copy()
-    fold_flips(folded, [{"flip_horizontal": h, "flip_vertical": v} for h, v in flips], 5, 8)
-    for i, (horizontal, vertical) in enumerate(flips):
+    fold_flips(folded, np.array(flips, bool), 5, 8)
+    for i, (vertical, horizontal) in enumerate(flips):
         row, col = (4 - 1 if vertical else 1), (7 - 6 if horizontal else 6)
         np.testing.assert_allclose(apply(folded[i], 1, 6), apply(plain[i], row, col), atol=1e-12)

@@ -218,7 +218,7 @@ def test_memory_is_reused_only_when_nobody_holds_the_batch():
     np.testing.assert_array_equal(corner, kept)
     assert not any(np.shares_memory(corner, batch) for batch in later)
     del later, corner
-    assert any(start <= address < start + 10 * 20 * 27 * 3 * 4 for start in starts(iterator, 3))
+    assert any(start <= address < start + 10 * 20 * 27 * 3 * 4 for start in starts(iterator, 8))
 
 
 def starts(iterator, count):
@@ -264,7 +264,7 @@ def test_attributes_are_those_of_keras():
     assert {name: getattr(ours, name) for name in plain} == {
         name: getattr(theirs, name) for name in plain
     }
-    assert set(vars(theirs)) <= set(vars(ours))
+    assert all(hasattr(ours, name) for name in vars(theirs))
     assert ours.white_list_formats == theirs.white_list_formats
     assert len(ours) == len(theirs) == 3
     assert iter(ours) is ours
@@ -399,7 +399,9 @@ def small_model():
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_model_fit_and_evaluate_take_the_iterator(workers):
-    generator = ImageDataGenerator(**GEOMETRY, rescale=1 / 255, validation_split=0.4)
+    generator = ImageDataGenerator(
+        **GEOMETRY, rescale=1 / 255, validation_split=0.4, augment_validation=False
+    )
     labels = np.tile([0, 1], 5)
     train = generator.flow(photos(), labels, batch_size=4, subset="training")
     train.workers = workers
