@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.threads import run_slices
 from .images import CHANNELS, RESAMPLING, load_image, load_whole
 from .iterators import BegunBatch, ImageIterator, warn_if_validation_is_augmented
 from .render import is_own
@@ -72,6 +73,23 @@ class BatchFromFilesMixin(ImageIterator):
         self.subset = subset
         self.is_validation = subset == "validation"
         warn_if_validation_is_augmented(subset, image_data_generator)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one resized image in the data format."""
+        return tuple(self.image_shape)
+
+    def read_images(self, start: int, stop: int) -> NDArray[Any]:
+        """Return these files' images, resized, in the order of `filepaths`."""
+        places = np.arange(start, stop)
+        blocks: dict[int, NDArray[Any]] = {}
+
+        def read(first: int, last: int) -> None:
+            blocks[first] = self._read_resized(places, first, last)
+
+        run_slices(read, stop - start, getattr(self.image_data_generator, "threads", None))
+        images = np.concatenate([blocks[first] for first in sorted(blocks)])
+        return images if self.data_format == "channels_last" else images.transpose(0, 3, 1, 2)
 
     def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
         read_block = self._read_whole if self.use_fused_resize else self._read_resized

@@ -6,6 +6,7 @@ import copy
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...engine.threads import resolve_threads
 from .directory import DirectoryIterator
 from .draws import draw_transform
 from .geometry import TransformParameters, Transforms, is_moved
-from .iterators import NumpyArrayIterator, warn_about_channels
+from .iterators import ImageIterator, NumpyArrayIterator, warn_about_channels
 from .render import change_levels
 from .settings import floatx, image_data_format
 from .standardize import standardize_levels, warn_if_not_fitted, whiten
@@ -338,12 +339,15 @@ class ImageDataGenerator:
         """Compute the mean, standard deviation and ZCA matrix that the options ask for.
 
         `rescale` is applied first, `preprocessing_function` is not, as in Keras. The data are
-        read in chunks and summed in float64.
+        read in chunks and summed in float64, so that memory does not grow with their number; ZCA
+        alone keeps up to d x d numbers for images of d values.
 
         Parameters
         ----------
-        x : array, rank 4
-            Images in the generator's data format.
+        x : array, rank 4, or an iterator
+            Images in the generator's data format, or what `flow_from_directory`,
+            `flow_from_dataframe` or `flow` of this generator returned: its images as they were
+            read, each once.
         augment : bool
             Take the statistics of randomly transformed copies.
         rounds : int
@@ -356,17 +360,19 @@ class ImageDataGenerator:
         ValueError
             If `x` is not of rank 4 or has no images.
         """
-        images = np.asarray(x)
-        if images.ndim != 4:
-            raise ValueError(
-                f"Input to `.fit()` should have rank 4. Got array with shape: {images.shape}"
-            )
-        if len(images) == 0:
-            raise ValueError(f"Input to `.fit()` has no images: its shape is {images.shape}.")
-        warn_about_channels(images.shape, self.data_format, "`.fit()`")
+        if isinstance(x, ImageIterator):
+            read, shape = x.read_images, (x.n, *x.sample_shape)
+        else:
+            images = np.asarray(x)
+            read, shape = partial(_slice_of, images), images.shape
+        if len(shape) != 4:
+            raise ValueError(f"Input to `.fit()` should have rank 4. Got array with shape: {shape}")
+        if shape[0] == 0:
+            raise ValueError(f"Input to `.fit()` has no images: its shape is {shape}.")
+        warn_about_channels(shape, self.data_format, "`.fit()`")
         if seed is not None:
             np.random.seed(seed)
-        fit_statistics(self, images, augment, rounds)
+        fit_statistics(self, read, shape[0], shape[1:], augment, rounds)
 
     def without_augmentation(self) -> ImageDataGenerator:
         """Return a copy that standardises images as this one does, and transforms none."""
@@ -413,6 +419,10 @@ class ImageDataGenerator:
             getattr(getattr(self, name), "__func__", None) is getattr(ImageDataGenerator, name)
             for name in names
         )
+
+
+def _slice_of(images: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    return images[start:stop]
 
 
 def _one_of(name: str, value: Any, allowed: Any) -> Any:

@@ -242,6 +242,15 @@ class ImageIterator(Iterator):
             return self._begin_batch(self._choose_next(position, rng), rng)
         return self._begin_batch(self._choose(idx, position, rng), rng)
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one image in the data format."""
+        raise NotImplementedError(f"{type(self).__name__} must define `sample_shape`.")
+
+    def read_images(self, start: int, stop: int) -> NDArray[Any]:
+        """Return these images as they are before any transform, in the iterator's own order."""
+        raise NotImplementedError(f"{type(self).__name__} must define `read_images`.")
+
     def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
         raise NotImplementedError(f"{type(self).__name__} must define `_begin_batch`.")
 
@@ -419,6 +428,16 @@ class NumpyArrayIterator(ImageIterator):
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     _num_file_names = 10**4
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one image in the data format."""
+        return tuple(self.x.shape[1:])
+
+    def read_images(self, start: int, stop: int) -> NDArray[Any]:
+        """Return these images of `x`."""
+        images: NDArray[Any] = self.x[start:stop]
+        return images
 
     def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
         self._check_lengths()

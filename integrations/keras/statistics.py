@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.threads import run_slices
 from .standardize import EPSILON
 
 if TYPE_CHECKING:
@@ -86,31 +87,51 @@ class Whitening:
         return matrix
 
 
+Read = Callable[[int, int], NDArray[Any]]
+
+
 def fit_statistics(
-    generator: ImageDataGenerator, images: NDArray[Any], augment: bool, rounds: int
+    generator: ImageDataGenerator,
+    read: Read,
+    count: int,
+    image_shape: tuple[int, ...],
+    augment: bool,
+    rounds: int,
 ) -> None:
     """Set the generator's `mean`, `std` and `zca_whitening_matrix`, those that its options need.
 
     Parameters
     ----------
-    images : ndarray, rank 4
-        In the generator's data format.
+    read : callable
+        ``read(start, stop)`` returns these images, rank 4, in the generator's data format.
+    count : int
+        Number of images.
+    image_shape : tuple of int
+        Of one image.
     augment : bool
         Take the statistics of `rounds` randomly transformed copies of each image instead.
     """
-    total = len(images) * (rounds if augment else 1)
+    total = count * (rounds if augment else 1)
     axis = generator.channel_axis
-    channels = images.shape[axis]
+    channels = image_shape[axis - 1]
     moments = ChannelMoments(channels)
-    size = int(np.prod(images.shape[1:]))
+    size = int(np.prod(image_shape))
     whitening = Whitening(total, size) if generator.zca_whitening else None
-    for chunk in _chunks(generator, images, augment, rounds):
+    for chunk in _chunks(generator, read, count, size, rounds if augment else 0):
         moments.add(np.moveaxis(chunk, axis, -1).reshape(-1, channels))
         if whitening is not None:
             whitening.add(chunk.reshape(len(chunk), -1))
+    _set_statistics(generator, moments, whitening, image_shape)
 
+
+def _set_statistics(
+    generator: ImageDataGenerator,
+    moments: ChannelMoments,
+    whitening: Whitening | None,
+    image_shape: tuple[int, ...],
+) -> None:
     shape = [1, 1, 1]
-    shape[axis - 1] = channels
+    shape[generator.channel_axis - 1] = len(moments.mean)
     dtype = np.dtype(generator.dtype)
     center, scale = np.zeros(shape), np.ones(shape)
     if generator.featurewise_center:
@@ -120,23 +141,37 @@ def fit_statistics(
         scale = moments.std().reshape(shape) + EPSILON
         generator.std = moments.std().reshape(shape).astype(dtype)
     if whitening is not None:
-        flat_center = np.broadcast_to(center, images.shape[1:]).reshape(-1)
-        flat_scale = np.broadcast_to(scale, images.shape[1:]).reshape(-1)
+        flat_center = np.broadcast_to(center, image_shape).reshape(-1)
+        flat_scale = np.broadcast_to(scale, image_shape).reshape(-1)
         matrix = whitening.matrix(flat_center, flat_scale, generator.zca_epsilon)
         generator.zca_whitening_matrix = matrix.astype(dtype)
 
 
 def _chunks(
-    generator: ImageDataGenerator, images: NDArray[Any], augment: bool, rounds: int
+    generator: ImageDataGenerator, read: Read, count: int, size: int, rounds: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the images, rescaled and perhaps augmented as Keras does it, in float64."""
-    chunk_size = max(1, _CHUNK_BYTES // max(1, 8 * int(np.prod(images.shape[1:]))))
-    for _ in range(rounds if augment else 1):
-        for start in range(0, len(images), chunk_size):
-            chunk = images[start : start + chunk_size].astype(generator.dtype)
+    """Yield the images, rescaled and, if there are `rounds`, augmented as Keras does it."""
+    chunk_size = max(1, _CHUNK_BYTES // max(1, 8 * size))
+    for _ in range(max(1, rounds)):
+        for start in range(0, count, chunk_size):
+            chunk = read(start, min(start + chunk_size, count)).astype(generator.dtype)
             if generator.rescale:
                 chunk *= generator.rescale
-            if augment:
-                for i in range(len(chunk)):
-                    chunk[i] = generator.random_transform(chunk[i])
+            if rounds:
+                _transform_all(generator, chunk)
             yield chunk.astype(np.float64)
+
+
+def _transform_all(generator: ImageDataGenerator, images: NDArray[Any]) -> None:
+    """Transform images in place, drawing for one after the other, and warping on all threads."""
+    if not generator._keeps("random_transform"):
+        for image in images:
+            image[...] = generator.random_transform(image)
+        return
+    drawn = [generator.get_random_transform(image.shape) for image in images]
+
+    def transform(start: int, stop: int) -> None:
+        for at in range(start, stop):
+            images[at] = generator.apply_transform(images[at], drawn[at])
+
+    run_slices(transform, len(images), generator.threads)
