@@ -72,7 +72,7 @@ class BatchFromFilesMixin(ImageIterator):
         self.split = _split_bounds(subset, image_data_generator)
         self.subset = subset
         self.is_validation = subset == "validation"
-        warn_if_validation_is_augmented(subset, image_data_generator)
+        warn_if_validation_is_augmented(subset, image_data_generator, stacklevel=5)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

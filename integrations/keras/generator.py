@@ -237,6 +237,8 @@ class ImageDataGenerator:
         subset: str | None = None,
         interpolation: str = "nearest",
         keep_aspect_ratio: bool = False,
+        *,
+        use_fused_resize: bool = False,
     ) -> DirectoryIterator:
         """Return augmented batches of the files in a folder; see `DirectoryIterator`."""
         return DirectoryIterator(
@@ -258,6 +260,7 @@ class ImageDataGenerator:
             subset=subset,
             interpolation=interpolation,
             dtype=self.dtype,
+            use_fused_resize=use_fused_resize,
         )
 
     def get_random_transform(
@@ -384,7 +387,7 @@ class ImageDataGenerator:
         still.horizontal_flip = still.vertical_flip = False
         return still
 
-    def warn_about_validation(self) -> None:
+    def warn_about_validation(self, stacklevel: int) -> None:
         """Warn once that validation images are transformed, if they are and nobody said so."""
         if self.augment_validation is not None or self._has_warned_about_validation:
             return
@@ -396,7 +399,7 @@ class ImageDataGenerator:
             "Keras: figures measured on them are of pictures that do not exist. Pass "
             "`augment_validation=False` to ImageDataGenerator to leave them as they are, or "
             "`augment_validation=True` to keep this without a warning.",
-            stacklevel=6,
+            stacklevel=stacklevel,
         )
 
     def _transforms(self) -> bool:

@@ -216,10 +216,13 @@ def resize_image(
 
 
 def centre_crop(size: tuple[int, ...], height: int, width: int) -> tuple[int, int, int, int]:
-    """Return the largest centred box of the target's aspect ratio, in Keras' whole numbers."""
+    """Return the largest centred box of the target's aspect ratio, in Keras' whole numbers.
+
+    At least one pixel, where Keras' box may be empty and Pillow refuses it.
+    """
     image_width, image_height = size
-    crop_height = min(image_height, (image_width * height) // width)
-    crop_width = min(image_width, (image_height * width) // height)
+    crop_height = max(1, min(image_height, (image_width * height) // width))
+    crop_width = max(1, min(image_width, (image_height * width) // height))
     top, left = (image_height - crop_height) // 2, (image_width - crop_width) // 2
     return left, top, left + crop_width, top + crop_height
 

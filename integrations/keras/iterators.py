@@ -411,7 +411,7 @@ class NumpyArrayIterator(ImageIterator):
         if sample_weight is not None and y is None:
             warnings.warn("`sample_weight` is ignored because there is no `y`.", stacklevel=2)
         if subset is not None:
-            warn_if_validation_is_augmented(subset, image_data_generator)
+            warn_if_validation_is_augmented(subset, image_data_generator, stacklevel=4)
             kept = _subset_slice(x, y, subset, image_data_generator, ignore_class_split)
             x, x_misc = x[kept], [extra[kept] for extra in x_misc]
             y = None if y is None else y[kept]
@@ -473,10 +473,13 @@ class NumpyArrayIterator(ImageIterator):
                 )
 
 
-def warn_if_validation_is_augmented(subset: str | None, generator: Any) -> None:
-    """Warn, once for each generator, that a validation subset is augmented like the training."""
+def warn_if_validation_is_augmented(subset: str | None, generator: Any, stacklevel: int) -> None:
+    """Warn, once for each generator, that a validation subset is augmented like the training.
+
+    `stacklevel` is that of the user's call, seen from here.
+    """
     if subset == "validation" and hasattr(generator, "warn_about_validation"):
-        generator.warn_about_validation()
+        generator.warn_about_validation(stacklevel + 1)
 
 
 def _split_extras(x: Any) -> tuple[Any, list[NDArray[Any]]]:
