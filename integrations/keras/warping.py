@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from scipy import ndimage
 
 from ...kernels import warp
 from .geometry import TransformParameters, compose_inverse_maps, fold_flips
-
-if TYPE_CHECKING:
-    from .generator import ImageDataGenerator
 
 # What the drop-in accepts: the names of `scipy.ndimage`.
 FILL_MODES = (
@@ -38,7 +35,19 @@ _KERNEL_INTERPOLATIONS = {0: "nearest", 1: "bilinear"}
 _KERNEL_SOURCES = (np.uint8, np.uint16, np.float32)
 
 
-def can_fuse(generator: ImageDataGenerator) -> bool:
+class WarpSettings(Protocol):
+    """What a warp needs to know of a generator; axes are counted with the batch's."""
+
+    fill_mode: str
+    cval: float
+    interpolation_order: int
+    data_format: str
+    row_axis: int
+    col_axis: int
+    quirks: str
+
+
+def can_fuse(generator: WarpSettings) -> bool:
     """Return whether the kernels know the generator's fill mode and interpolation order."""
     return (
         generator.interpolation_order in _KERNEL_INTERPOLATIONS
@@ -47,7 +56,7 @@ def can_fuse(generator: ImageDataGenerator) -> bool:
 
 
 def kernel_maps(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     parameters: Sequence[TransformParameters],
     height: int,
     width: int,
@@ -60,7 +69,7 @@ def kernel_maps(
 
 
 def warp_fused(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     images: NDArray[Any],
     inverse_maps: NDArray[np.float32],
     out: NDArray[Any],
@@ -94,7 +103,7 @@ def warp_fused(
 
 
 def warp_image(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     image: NDArray[Any],
     parameters: TransformParameters,
     dtype: np.dtype[Any],
@@ -121,7 +130,7 @@ def warp_image(
 
 
 def _warp_by_scipy(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     image: NDArray[Any],
     parameters: TransformParameters,
     dtype: np.dtype[Any],
