@@ -48,10 +48,11 @@ class WarpSettings(Protocol):
 
 
 def can_fuse(generator: WarpSettings) -> bool:
-    """Return whether the kernels know the generator's fill mode and interpolation order."""
+    """Return whether the kernels know the fill mode and interpolation order, and take `cval`."""
     return (
         generator.interpolation_order in _KERNEL_INTERPOLATIONS
         and generator.fill_mode in _KERNEL_FILL_MODES
+        and abs(generator.cval) <= np.finfo(np.float32).max  # NaN marks what lies outside
     )
 
 
