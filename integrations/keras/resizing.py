@@ -58,7 +58,7 @@ def smart_resize(
     Source
     ------
     `keras.preprocessing.image.smart_resize` of Keras 3 on TensorFlow: `nearest` is equal to it,
-    `bilinear` within 0.01 grey levels of 0-255.
+    `bilinear` within 0.02 grey levels of 0-255 on noise 1920 pixels wide.
     """
     backend = kwargs.pop("backend_module", None)
     if kwargs:
@@ -174,6 +174,8 @@ def _resize_by_keras(
 ) -> Any:
     is_static = None not in x.shape[-3:]
     tensor = backend.convert_to_tensor(_cropped(x, *size, data_format) if is_static else x)
+    if interpolation != "nearest":
+        tensor = backend.cast(tensor, "float32")  # else integers are cut to whole levels again
     resized = backend.image.resize(
         tensor,
         size,
