@@ -1,7 +1,7 @@
 """What a script imports instead of `tensorflow.keras.preprocessing.image`.
 
-``from fusewarp.keras import ImageDataGenerator`` is the whole change; docs/keras.md lists what
-differs.
+``from fusewarp.keras import ImageDataGenerator`` is the whole change, and the functions of that
+module are here too; docs/keras.md lists what differs.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,24 @@ from .integrations.keras import (
     ImageDataGenerator,
     Iterator,
     NumpyArrayIterator,
+    apply_affine_transform,
+    apply_brightness_shift,
+    apply_channel_shift,
+    array_to_img,
+    flip_axis,
+    img_to_array,
+    list_pictures,
+    load_img,
+    random_brightness,
+    random_channel_shift,
+    random_rotation,
+    random_shear,
+    random_shift,
+    random_zoom,
+    save_img,
+    smart_resize,
+    transform_matrix_offset_center,
+    validate_filename,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +41,24 @@ __all__ = [
     "Iterator",
     "NumpyArrayIterator",
     "TransferTrainer",
+    "apply_affine_transform",
+    "apply_brightness_shift",
+    "apply_channel_shift",
+    "array_to_img",
+    "flip_axis",
+    "img_to_array",
+    "list_pictures",
+    "load_img",
+    "random_brightness",
+    "random_channel_shift",
+    "random_rotation",
+    "random_shear",
+    "random_shift",
+    "random_zoom",
+    "save_img",
+    "smart_resize",
+    "transform_matrix_offset_center",
+    "validate_filename",
 ]
 
 

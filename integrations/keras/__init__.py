@@ -3,8 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 from .directory import DirectoryIterator
+from .functions import (
+    apply_affine_transform,
+    apply_brightness_shift,
+    apply_channel_shift,
+    flip_axis,
+    list_pictures,
+    random_brightness,
+    random_channel_shift,
+    random_rotation,
+    random_shear,
+    random_shift,
+    random_zoom,
+    transform_matrix_offset_center,
+    validate_filename,
+)
 from .generator import ImageDataGenerator
+from .image_utils import array_to_img, img_to_array, load_img, save_img
 from .iterators import Iterator, NumpyArrayIterator
+from .resizing import smart_resize
 
 if TYPE_CHECKING:
     from .trainer import TransferTrainer
@@ -15,6 +32,24 @@ __all__ = [
     "Iterator",
     "NumpyArrayIterator",
     "TransferTrainer",
+    "apply_affine_transform",
+    "apply_brightness_shift",
+    "apply_channel_shift",
+    "array_to_img",
+    "flip_axis",
+    "img_to_array",
+    "list_pictures",
+    "load_img",
+    "random_brightness",
+    "random_channel_shift",
+    "random_rotation",
+    "random_shear",
+    "random_shift",
+    "random_zoom",
+    "save_img",
+    "smart_resize",
+    "transform_matrix_offset_center",
+    "validate_filename",
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,14 +16,12 @@ from .directory import DirectoryIterator
 from .draws import draw_transform
 from .geometry import TransformParameters, Transforms, is_moved
 from .iterators import ImageIterator, NumpyArrayIterator, warn_about_channels
+from .quirks import checked_quirks, one_of
 from .render import change_levels
 from .settings import floatx, image_data_format
 from .standardize import standardize_levels, warn_if_not_fitted, whiten
 from .statistics import fit_statistics
 from .warping import FILL_MODES, flip, warp_image
-
-QUIRKS_VARIABLE = "FUSEWARP_QUIRKS"
-_QUIRKS = ("none", "keras")
 
 
 class ImageDataGenerator:
@@ -148,19 +145,19 @@ class ImageDataGenerator:
         self.zoom_range = _checked_zoom(zoom_range)
         self.channel_shift_range = channel_shift_range
         self.brightness_range = _checked_brightness(brightness_range)
-        self.fill_mode = _one_of("fill_mode", fill_mode, FILL_MODES)
+        self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
         self.cval = cval
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
         self.dtype = dtype or floatx()
-        self.interpolation_order = _one_of("interpolation_order", interpolation_order, range(6))
+        self.interpolation_order = one_of("interpolation_order", interpolation_order, range(6))
         self.data_format = _checked_data_format(data_format or image_data_format())
         is_last = self.data_format == "channels_last"
         self.channel_axis, self.row_axis, self.col_axis = (3, 1, 2) if is_last else (1, 2, 3)
         self._validation_split = _checked_split(validation_split)
-        self.quirks = _checked_quirks(quirks)
+        self.quirks = checked_quirks(quirks)
         self.threads = threads if threads is None else resolve_threads(threads)
         self.prefetch = _checked_prefetch(prefetch)
         self.augment_validation = augment_validation
@@ -428,13 +425,6 @@ def _slice_of(images: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
     return images[start:stop]
 
 
-def _one_of(name: str, value: Any, allowed: Any) -> Any:
-    if value not in allowed:
-        choices = ", ".join(repr(choice) for choice in allowed)
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}")
-    return value
-
-
 def _checked_data_format(data_format: str) -> str:
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(
@@ -477,9 +467,3 @@ def _checked_brightness(brightness_range: Any) -> Any:
             f"Received: {brightness_range}"
         )
     return brightness_range
-
-
-def _checked_quirks(quirks: str | None) -> str:
-    if quirks is not None:
-        return str(_one_of("quirks", quirks, _QUIRKS))
-    return str(_one_of(QUIRKS_VARIABLE, os.environ.get(QUIRKS_VARIABLE) or "none", _QUIRKS))

@@ -69,7 +69,7 @@ def load_image(
         image = convert_mode(Image.fromarray(pixels), color_mode)
         resized = resize_image(image, target_size, interpolation, keep_aspect_ratio)
         return _with_channels(np.asarray(resized))
-    with naming_the_file(path, data):
+    with naming_the_file(repr(os.fspath(path)), len(data)):
         with Image.open(io.BytesIO(data)) as image:
             image = convert_mode(image, color_mode)
             resized = resize_image(image, target_size, interpolation, keep_aspect_ratio)
@@ -91,7 +91,10 @@ def load_whole(
     data = read_file(path)
     pixels = decode_scaled_jpeg(data, color_mode, min_size)
     if pixels is None:
-        with naming_the_file(path, data), Image.open(io.BytesIO(data)) as image:
+        with (
+            naming_the_file(repr(os.fspath(path)), len(data)),
+            Image.open(io.BytesIO(data)) as image,
+        ):
             pixels = _with_channels(np.asarray(convert_mode(image, color_mode)))
         pixels = reduce_area(pixels, min_size) if pixels.dtype == np.uint8 else pixels
     if not keep_aspect_ratio:
@@ -121,20 +124,22 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 @contextmanager
-def naming_the_file(path: str | os.PathLike[str], data: bytes) -> Iterator[None]:
-    """Raise what a decoder raises, naming the file and what to do."""
+def naming_the_file(name: str, num_bytes: int) -> Iterator[None]:
+    """Let what a decoder raises leave with the file's name and what to do, in the same type."""
     try:
         yield
+    except (MemoryError, Warning):  # no fault of the file
+        raise
     except UnidentifiedImageError as error:
-        reason = "it has 0 bytes" if not data else "no image format fits it"
+        reason = "no image format fits it" if num_bytes else "it has 0 bytes"
         raise UnidentifiedImageError(
-            f"Cannot read the image file {os.fspath(path)!r}: {reason}. Remove or replace the file."
+            f"Cannot read the image file {name}: {reason}. Remove or replace the file."
         ) from error
     except Image.DecompressionBombError as error:
-        raise Image.DecompressionBombError(f"{os.fspath(path)!r}: {error}") from error
+        raise Image.DecompressionBombError(f"The image file {name}: {error}") from error
     except Exception as error:  # Pillow's decoders raise many kinds, hardly any naming the file
         raise OSError(
-            f"Cannot decode the image file {os.fspath(path)!r}: {error}. "
+            f"Cannot decode the image file {name}: {error}. "
             "It may be truncated; remove or replace the file."
         ) from error
 
@@ -225,25 +230,3 @@ def centre_crop(size: tuple[int, ...], height: int, width: int) -> tuple[int, in
     crop_width = max(1, min(image_width, (image_height * width) // height))
     top, left = (image_height - crop_height) // 2, (image_width - crop_width) // 2
     return left, top, left + crop_width, top + crop_height
-
-
-def array_to_image(array: NDArray[Any], data_format: str) -> Image.Image:
-    """Return a picture of the array, its range stretched to 0-255 (a constant one is black).
-
-    Raises
-    ------
-    ValueError
-        If the array does not have 1, 3 or 4 channels.
-    """
-    levels = array.transpose(1, 2, 0) if data_format == "channels_first" else array
-    levels = levels.astype(np.float32)
-    levels -= np.min(levels)
-    highest = np.max(levels)
-    if highest != 0:
-        levels /= highest
-    levels *= 255
-    channels = levels.shape[2]
-    if channels not in (1, 3, 4):
-        raise ValueError(f"A picture needs 1, 3 or 4 channels, got an array of {channels}.")
-    pixels = levels.astype(np.uint8)
-    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)

@@ -16,7 +16,7 @@ from ...engine.buffers import BufferPool
 from ...engine.threads import Lane
 from .ahead import Ahead, Position, global_state, settings_of
 from .batch import ImageBatch, ReadBlock, draws_between_images
-from .images import array_to_image
+from .image_utils import array_to_img
 from .render import is_own
 from .settings import PyDataset, floatx, image_data_format
 
@@ -264,7 +264,7 @@ class ImageIterator(Iterator):
     def _finish(self, batch: BegunBatch) -> Any:
         images = batch.images.result()
         for name, image in zip(batch.file_names, images, strict=False):
-            picture = array_to_image(image, self.data_format)
+            picture = array_to_img(image, self.data_format)
             picture.save(os.path.join(self.save_to_dir, name))
         return self._finish_batch(images, batch.index_array)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,24 @@ _KERNEL_INTERPOLATIONS = {0: "nearest", 1: "bilinear"}
 _KERNEL_SOURCES = (np.uint8, np.uint16, np.float32)
 
 
-def can_fuse(generator: ImageDataGenerator) -> bool:
-    """Return whether the kernels know the generator's fill mode and interpolation order."""
+class WarpSettings(Protocol):
+    """What a warp needs to know of a generator; axes are counted with the batch's."""
+
+    fill_mode: str
+    cval: float
+    interpolation_order: int
+    data_format: str
+    row_axis: int
+    col_axis: int
+    quirks: str
+
+
+def can_fuse(generator: WarpSettings) -> bool:
+    """Return whether the kernels know the fill mode and interpolation order, and take `cval`."""
     return (
         generator.interpolation_order in _KERNEL_INTERPOLATIONS
         and generator.fill_mode in _KERNEL_FILL_MODES
+        and abs(generator.cval) <= np.finfo(np.float32).max  # NaN marks what lies outside
     )
 
 
@@ -55,7 +68,7 @@ def useful_size(generator: ImageDataGenerator, target_size: tuple[int, int]) -> 
 
 
 def kernel_maps(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     transforms: Transforms,
     height: int,
     width: int,
@@ -81,7 +94,7 @@ def resized_maps(
 
 
 def warp_fused(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     images: NDArray[Any],
     inverse_maps: NDArray[np.float32],
     out: NDArray[Any],
@@ -115,7 +128,7 @@ def warp_fused(
 
 
 def warp_image(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     image: NDArray[Any],
     transform: Transforms,
     dtype: np.dtype[Any],
@@ -143,7 +156,7 @@ def warp_image(
 
 
 def _warp_by_scipy(
-    generator: ImageDataGenerator,
+    generator: WarpSettings,
     image: NDArray[Any],
     transform: Transforms,
     dtype: np.dtype[Any],
