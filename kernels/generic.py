@@ -62,14 +62,16 @@ def write_pixel(dst, row, col, values, colour, use_colour):
 
 
 @batch_loop
-def warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolation, out):
+def warp_batch(images, inverse_maps, colour, sources, values, fill_mode, cval, interpolation, out):
     """Warp a batch, image by image, row by row.
 
     Parameters
     ----------
-    images : (n, H, W, C) uint8, uint16 or float32
+    images : (any, H, W, C) uint8, uint16 or float32
     inverse_maps : (n, 2, 3) float32
     colour : (n, C, C + 1) float32, or (1, 0, 0) for none
+    sources : (n,) int64
+        Which of the images each one of `out` is warped from.
     values : (C,) float32
         Scratch for the levels of one pixel.
     fill_mode, interpolation : int
@@ -81,7 +83,7 @@ def warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolat
     """
     use_colour = colour.shape[1] > 0
     for n in range(out.shape[0]):
-        src = images[n]
+        src = images[sources[n]]
         dst = out[n]
         inverse_map = inverse_maps[n]
         matrix = colour[n if use_colour else 0]
@@ -97,7 +99,7 @@ def warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolat
                     write_pixel(dst, out_row, out_col, values, matrix, use_colour)
 
 
-def run(images, inverse_maps, colour, fill_mode, cval, interpolation, is_planar, out):
+def run(images, inverse_maps, colour, sources, fill_mode, cval, interpolation, is_planar, out):
     """Call `warp_batch` with arguments that have passed the checks of `warp`."""
     colour = NO_COLOUR if colour is None else read_only(colour)
     values = np.empty(images.shape[3], np.float32)
@@ -105,7 +107,17 @@ def run(images, inverse_maps, colour, fill_mode, cval, interpolation, is_planar,
     target = target.transpose(0, 2, 3, 1) if is_planar else target
     images, inverse_maps = read_only(images), read_only(inverse_maps)
     with np.errstate(all="ignore"):  # huge positions may overflow: seen without the compiler only
-        warp_batch(images, inverse_maps, colour, values, fill_mode, cval, interpolation, target)
+        warp_batch(
+            images,
+            inverse_maps,
+            colour,
+            read_only(sources),
+            values,
+            fill_mode,
+            cval,
+            interpolation,
+            target,
+        )
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

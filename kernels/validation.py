@@ -16,6 +16,7 @@ def check_arguments(
     inverse_maps: np.ndarray,
     out: np.ndarray,
     colour: np.ndarray | None,
+    sources: np.ndarray | None,
     fill_mode: str,
     cval: float,
     interpolation: str,
@@ -33,12 +34,13 @@ def check_arguments(
     level = _level(cval)
     _check_array(images, "images", SOURCE_TYPES)
     _check_array(out, "out", TARGET_TYPES)
-    _check_shapes(images, out, layout)
-    batch, channels = images.shape[0], images.shape[3]
+    batch = sum(images.shape[:1]) if sources is None else _check_sources(sources, images)
+    _check_shapes(images, out, batch, layout)
+    channels = images.shape[3]
     _check_matrices(inverse_maps, "inverse_maps", (batch, 2, 3))
     if colour is not None:
         _check_matrices(colour, "colour", (batch, channels, channels + 1))
-    _check_memory(images, inverse_maps, colour, out)
+    _check_memory(images, inverse_maps, colour, sources, out)
     return fill_code, level, interpolation_code
 
 
@@ -77,14 +79,27 @@ def _check_array(array: np.ndarray, name: str, types: tuple[np.dtype, ...]) -> N
         raise ValueError(f"`{name}` starts at an address that is no multiple of its item size.")
 
 
-def _check_shapes(images: np.ndarray, out: np.ndarray, layout: str) -> None:
+def _check_sources(sources: np.ndarray, images: np.ndarray) -> int:
+    """Return how many images are wanted."""
+    _check_array(sources, "sources", (np.dtype(np.int64),))
+    if sources.ndim != 1:
+        raise ValueError(f"`sources` needs 1 axis, got shape {sources.shape}.")
+    if sources.size and not (0 <= sources.min() and sources.max() < len(images)):
+        raise ValueError(
+            f"`sources` must name images from 0 to {len(images) - 1}, got "
+            f"{sources.min()} to {sources.max()}."
+        )
+    return int(sources.size)
+
+
+def _check_shapes(images: np.ndarray, out: np.ndarray, batch: int, layout: str) -> None:
     if layout not in ("HWC", "CHW"):
         raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
     if images.ndim != 4:
         hint = " Add the batch axis with images[np.newaxis]." if images.ndim == 3 else ""
         axes = "(batch, height, width, channels)"
         raise ValueError(f"`images` needs 4 axes {axes}, got shape {images.shape}.{hint}")
-    batch, height, width, channels = images.shape
+    _, height, width, channels = images.shape
     if min(height, width, channels) == 0 or max(height, width) > MOST_PIXELS:
         raise ValueError(
             f"`images` needs a height and width from 1 to {MOST_PIXELS} and at least 1 channel, "
@@ -111,10 +126,20 @@ def _check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> 
 
 
 def _check_memory(
-    images: np.ndarray, inverse_maps: np.ndarray, colour: np.ndarray | None, out: np.ndarray
+    images: np.ndarray,
+    inverse_maps: np.ndarray,
+    colour: np.ndarray | None,
+    sources: np.ndarray | None,
+    out: np.ndarray,
 ) -> None:
     if not out.flags.writeable:
         raise ValueError("`out` is read-only; pass an array that can be written to.")
-    for array, name in ((images, "images"), (inverse_maps, "inverse_maps"), (colour, "colour")):
+    inputs = {
+        "images": images,
+        "inverse_maps": inverse_maps,
+        "colour": colour,
+        "sources": sources,
+    }
+    for name, array in inputs.items():
         if array is not None and np.may_share_memory(array, out):
             raise ValueError(f"`out` shares memory with `{name}`; pass a buffer of its own.")

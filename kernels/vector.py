@@ -167,13 +167,25 @@ def make_rgb_loop(fill_mode, is_diagonal, is_planar):
     store = store_planar if is_planar else store_rgb
 
     @batch_loop
-    def warp_rgb(images, shape, inverse_maps, colour, cval, offsets, row_weights, col_weights, out):
+    def warp_rgb(
+        images,
+        shape,
+        inverse_maps,
+        colour,
+        sources,
+        cval,
+        offsets,
+        row_weights,
+        col_weights,
+        out,
+    ):
         """Warp a batch.
 
-        `images` is (n, H * W * 3) and `shape` (H, W); `out` is (n, h, w, 3), or (n, 3, h, w) if
-        planar; `colour` (n, 3, 4), or (1, 3, 4) for all; the buffers are those of `locate_row`.
-        A pixel that needs care, by its mark or because it lies at the end of the array, takes the
-        second or third way below. The returned number only keeps `touch` from being left out.
+        `images` is (any, H * W * 3) and `shape` (H, W); `sources` (n,) names the image of each
+        one of `out`, which is (n, h, w, 3), or (n, 3, h, w) if planar; `colour` (n, 3, 4), or
+        (1, 3, 4) for all; the buffers are those of `locate_row`. A pixel that needs care, by its
+        mark or because it lies at the end of the array, takes the second or third way below. The
+        returned number only keeps `touch` from being left out.
         """
         height, width = shape
         size = (np.float32(height), np.float32(width))
@@ -183,10 +195,10 @@ def make_rgb_loop(fill_mode, is_diagonal, is_planar):
         plane = num_rows * num_cols if is_planar else 3
         outside = (cval, cval, cval, ZERO)
         touched = np.int64(0)
-        for n in range(images.shape[0]):
-            src, dst = images[n], out[n]
+        for n in range(out.shape[0]):
+            src, dst = images[sources[n]], out[n]
             touched += touch(src)
-            last_here = last - n * images.shape[1]
+            last_here = last - sources[n] * images.shape[1]
             columns = colour_columns(colour[min(n, colour.shape[0] - 1)], is_diagonal)
             in_reach = np.uint32(min(max(last_here - row_step + 1, 0), np.intp(OUTSIDE)))
             for out_row in range(num_rows):
@@ -213,7 +225,7 @@ def make_rgb_loop(fill_mode, is_diagonal, is_planar):
     return warp_rgb
 
 
-def run(images, inverse_maps, colour, fill_mode, cval, is_planar, out):
+def run(images, inverse_maps, colour, sources, fill_mode, cval, is_planar, out):
     """Call the loop for these arguments, which have passed the checks of `warp`, and `applies`."""
     colour = IDENTITY if colour is None else read_only(colour)
     is_diagonal = colour is IDENTITY or not (colour * MIXES).any()
@@ -227,6 +239,7 @@ def run(images, inverse_maps, colour, fill_mode, cval, is_planar, out):
         (height, width),
         read_only(inverse_maps),
         colour,
+        read_only(sources),
         cval,
         offsets,
         row_weights,

@@ -30,7 +30,8 @@ class ImageBatch:
         `apply_transform` and `standardize`, and so is a subclass that overrides one of them.
     read_block : callable
         ``read_block(start, stop)`` returns these of the batch's images, channels last: an array
-        (n, height, width, channels), or a list of arrays of other sizes, which the warp resizes.
+        (n, height, width, channels), `Picked` ones of a larger array, or a list of arrays of
+        other sizes, which the warp resizes.
         Called from several threads.
     count : int
         Number of images.

@@ -17,8 +17,9 @@ from ...engine.threads import Lane
 from .ahead import Ahead, Position, global_state, settings_of
 from .batch import ImageBatch, ReadBlock, draws_between_images
 from .image_utils import array_to_img
-from .render import is_own
+from .render import Images, Picked, is_own
 from .settings import PyDataset, floatx, image_data_format
+from .warping import KERNEL_SOURCES
 
 SUBSETS = ("training", "validation")
 
@@ -443,9 +444,13 @@ class NumpyArrayIterator(ImageIterator):
         self._check_lengths()
         is_last = self.image_data_generator.data_format == "channels_last"
         source = self.x
+        is_readable = is_last and source.flags.c_contiguous and source.dtype in KERNEL_SOURCES
+        sources = index_array.astype(np.int64, copy=False)
 
-        def read_block(start: int, stop: int) -> NDArray[Any]:
-            images = source[index_array[start:stop]]
+        def read_block(start: int, stop: int) -> Images:
+            if is_readable:  # by the kernel, where it lies
+                return Picked(source, sources[start:stop])
+            images = source[sources[start:stop]]
             return images if is_last else np.moveaxis(images, 1, -1)
 
         return self._begin_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,15 @@ from .standardize import (
 )
 from .warping import can_fuse, kernel_maps, resized_maps, warp_fused, warp_image
 
-Images = NDArray[Any] | Sequence[NDArray[Any]]
+
+class Picked(NamedTuple):
+    """Images (n, height, width, channels) that are `sources`, (n,) int64, of an array."""
+
+    array: NDArray[Any]
+    sources: NDArray[np.int64]
+
+
+Images = NDArray[Any] | Picked | list[NDArray[Any]]
 
 _FUSED_DTYPES = (np.float32, np.float16)
 
@@ -82,12 +90,12 @@ class Renderer:
         self._is_own = is_own(generator, "apply_transform", "standardize")
         self._is_float = pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES
         self._warps = self._whitens_batch = False
-        self._gain_bias = None
+        self._scaling: _Scaling | None = None
         if self._is_own:
             self._whitens_batch = generator.zca_whitening and batch_dtype.kind == "f"
             self._warps = self._is_float and can_fuse(generator)
             if self._warps:
-                self._gain_bias = channel_affine(generator, image_shape[generator.channel_axis - 1])
+                self._scaling = _scaling(generator, image_shape[generator.channel_axis - 1])
 
     def warn(self) -> None:
         """Warn of statistics that are missing."""
@@ -115,7 +123,7 @@ class Renderer:
     def render(self, images: Images, plan: TransformPlan, out: NDArray[Any]) -> None:
         """Write `images`, channels last, into `out`, in the generator's data format.
 
-        Images of other sizes than the batch's, in a list, are resized by the warp itself.
+        Those in a list may have other sizes than the batch's: the warp resizes them.
         """
         if plan.transforms is None:
             self._render_public(images, plan.parameters, out)
@@ -134,22 +142,20 @@ class Renderer:
 
     def _is_fused(self, plan: TransformPlan) -> bool:
         transforms = plan.transforms
-        return not (self._gain_bias is None or transforms is None or transforms.change_levels())
+        return not (self._scaling is None or transforms is None or transforms.change_levels())
 
     def _render_fused(
         self, images: Images, plan: TransformPlan, transforms: Transforms, out: NDArray[Any]
     ) -> None:
-        assert self._gain_bias is not None
-        gain, bias = (part.astype(np.float32) for part in self._gain_bias)
-        is_uniform = bool(np.all(gain == gain[0]) and np.all(bias == bias[0]))
+        assert self._scaling is not None
+        gain, bias, is_uniform, colour = self._scaling
         # Float levels that only change place must not be interpolated: inf and NaN would spread.
-        can_copy = is_uniform or (isinstance(images, np.ndarray) and images.dtype.kind == "f")
-        is_resized = not isinstance(images, np.ndarray)
-        if is_resized or not can_copy or transforms.are_moved().any():
-            self._warp(images, plan, out, _colour_matrix(gain, bias))
+        can_copy = is_uniform or _is_float(images)
+        if isinstance(images, list) or not can_copy or transforms.are_moved().any():
+            self._warp(images, plan, out, colour)
             return
         axis = self.generator.channel_axis - 1
-        for i, image in enumerate(images):
+        for i, image in enumerate(_gathered(images)):
             source = self._flipped(image, transforms.flips[i])
             if is_uniform:
                 scale_levels(source, gain[0], bias[0], out[i])
@@ -166,9 +172,10 @@ class Renderer:
         colour: NDArray[np.float32] | None,
     ) -> None:
         assert plan.inverse_maps is not None
-        if isinstance(images, np.ndarray):
-            colours = None if colour is None else np.tile(colour, (len(images), 1, 1))
-            warp_fused(self.generator, images, plan.inverse_maps, out, colours)
+        if not isinstance(images, list):
+            array, sources = images if isinstance(images, Picked) else (images, None)
+            colours = None if colour is None else np.tile(colour, (len(out), 1, 1))
+            warp_fused(self.generator, array, plan.inverse_maps, out, colours, sources)
             return
         colours = None if colour is None else colour[np.newaxis]
         for i, image in enumerate(images):
@@ -195,11 +202,12 @@ class Renderer:
     ) -> None:
         """Write the warped and flipped levels, float32, into `work`."""
         moved = transforms.are_moved()
-        if not isinstance(images, np.ndarray) or (
-            self._warps and moved.any() and (moved.all() or images.dtype.kind != "f")
+        if isinstance(images, list) or (
+            self._warps and moved.any() and (moved.all() or not _is_float(images))
         ):
             self._warp(images, plan, work, None)
             return
+        images = _gathered(images)
         for i, image in enumerate(images):
             if not moved[i]:
                 np.copyto(work[i], self._flipped(image, transforms.flips[i]), casting="unsafe")
@@ -230,6 +238,7 @@ class Renderer:
         )
 
     def _render_steps(self, images: Images, transforms: Transforms, out: NDArray[Any]) -> None:
+        images = _gathered(images)
         for i, target in enumerate(out):
             pixels = self._finish_steps(images[i], transforms.part(i, i + 1), target)
             if pixels is not target:
@@ -261,7 +270,7 @@ class Renderer:
     def _render_public(
         self, images: Images, parameters: Sequence[TransformParameters], out: NDArray[Any]
     ) -> None:
-        for target, image, drawn in zip(out, images, parameters, strict=True):
+        for target, image, drawn in zip(out, _gathered(images), parameters, strict=True):
             pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
             pixels = self.generator.apply_transform(pixels, drawn)
             target[...] = self.generator.standardize(pixels)
@@ -287,13 +296,36 @@ def is_own(generator: Any, *names: str) -> bool:
     return hasattr(generator, "_keeps") and bool(generator._keeps(*names))
 
 
-def _colour_matrix(
-    gain: NDArray[np.float32], bias: NDArray[np.float32]
-) -> NDArray[np.float32] | None:
-    """Return the (C, C + 1) colour matrix, or None where it would change nothing."""
-    if np.all(gain == 1) and not bias.any():
+def _gathered(images: Images) -> NDArray[Any] | list[NDArray[Any]]:
+    return images.array[images.sources] if isinstance(images, Picked) else images
+
+
+def _is_float(images: Images) -> bool:
+    array = images.array if isinstance(images, Picked) else images
+    return isinstance(array, np.ndarray) and array.dtype.kind == "f"
+
+
+class _Scaling(NamedTuple):
+    """Standardisation as ``levels * gain + bias``, (C,) each, and as a colour matrix (C, C + 1).
+
+    `colour` is None where it would change nothing.
+    """
+
+    gain: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    is_uniform: bool
+    colour: NDArray[np.float32] | None
+
+
+def _scaling(generator: Any, channels: int) -> _Scaling | None:
+    affine = channel_affine(generator, channels)
+    if affine is None:
         return None
-    return np.column_stack([np.diag(gain), bias]).astype(np.float32)
+    gain, bias = (part.astype(np.float32) for part in affine)
+    is_uniform = bool((gain == gain[0]).all() and (bias == bias[0]).all())
+    colour = np.column_stack([np.diag(gain), bias]).astype(np.float32)
+    is_neutral = bool((gain == 1).all() and not bias.any())
+    return _Scaling(gain, bias, is_uniform, None if is_neutral else colour)
 
 
 def scale_levels(

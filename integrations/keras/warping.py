@@ -35,7 +35,7 @@ _KERNEL_FILL_MODES = {
     "mirror": "mirror",
 }
 _KERNEL_INTERPOLATIONS = {0: "nearest", 1: "bilinear"}
-_KERNEL_SOURCES = (np.uint8, np.uint16, np.float32)
+KERNEL_SOURCES = (np.uint8, np.uint16, np.float32)
 
 
 class WarpSettings(Protocol):
@@ -99,6 +99,7 @@ def warp_fused(
     inverse_maps: NDArray[np.float32],
     out: NDArray[Any],
     colour: NDArray[np.float32] | None = None,
+    sources: NDArray[np.int64] | None = None,
 ) -> None:
     """Warp images in one pass of the kernel, straight into `out`.
 
@@ -112,14 +113,17 @@ def warp_fused(
         In the generator's data format; uint8, float16 or float32.
     colour : ndarray, shape (n, channels, channels + 1), optional
         Colour matrices applied after interpolation.
+    sources : ndarray of int64, shape (n,), optional
+        Which of `images` each one of `out` is made of.
     """
-    if images.dtype not in _KERNEL_SOURCES:
+    if images.dtype not in KERNEL_SOURCES:
         images = images.astype(np.float32)
     warp(
         np.ascontiguousarray(images),
         inverse_maps,
         out,
         colour=colour,
+        sources=sources,
         fill_mode=_KERNEL_FILL_MODES[generator.fill_mode],
         cval=float(generator.cval),
         interpolation=_KERNEL_INTERPOLATIONS[generator.interpolation_order],

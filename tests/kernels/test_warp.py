@@ -1,5 +1,6 @@
 """`warp` against the float64 reference, SciPy, and what can be seen with the naked eye."""
 
+import re
 import zlib
 
 import numpy as np
@@ -222,3 +223,32 @@ def test_a_pixel_does_not_depend_on_its_batch(channels):
 def test_a_batch_of_none_writes_nothing():
     out = np.empty((0, 4, 5, 3), np.float32)
     warp(np.empty((0, 2, 3, 3), np.uint8), np.empty((0, 2, 3), np.float32), out)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sources_name_the_images_that_are_warped(channels):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 9, 11, channels), np.uint8)
+    sources = np.array([3, 0, 3, 2, 1, 3])
+    maps = np.tile(np.float32([[0.8, 0.3, -1.2], [-0.2, 0.9, 0.7]]), (6, 1, 1))
+    expected, actual = np.zeros((2, 6, 9, 11, channels), np.float32)
+    warp(np.ascontiguousarray(images[sources]), maps, expected)
+    warp(images, maps, actual, sources=sources)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (np.array([0, 4]), "`sources` must name images from 0 to 3, got 0 to 4"),
+        (np.array([-1, 0]), "`sources` must name images from 0 to 3, got -1 to 0"),
+        (np.array([[0, 1]]), "`sources` needs 1 axis"),
+        (np.array([0.0, 1.0]), "`sources` needs dtype int64"),
+        (np.array([0, 1, 2]), "`out` needs the shape (3, height, width, 3)"),
+    ],
+)
+def test_sources_that_do_not_fit_are_refused(sources, message):
+    maps = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (2, 1, 1))
+    out = np.zeros((2, 5, 6, 3), np.float32)
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        warp(np.zeros((4, 5, 6, 3), np.uint8), maps, out, sources=sources)
