@@ -14,7 +14,7 @@ from .render import Images, Renderer, TransformPlan
 
 ReadBlock = Callable[[int, int], Images]
 
-_SLICES_PER_THREAD = 4  # so that one slow slice does not leave the others idle
+_SLICES_PER_THREAD = 2  # a thread that is done goes on with the next batch
 
 
 class ImageBatch:

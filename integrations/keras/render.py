@@ -118,7 +118,7 @@ class Renderer:
     def images_at_once(self, plan: TransformPlan) -> int:
         """Return how many images to render in one call: what it works on should stay in cache."""
         values = max(1, int(np.prod(self._image_shape)))
-        return max(1, 2**21 // (values if self._is_fused(plan) else 4 * values))
+        return max(1, 2**22 // (values if self._is_fused(plan) else 4 * values))
 
     def render(self, images: Images, plan: TransformPlan, out: NDArray[Any]) -> None:
         """Write `images`, channels last, into `out`, in the generator's data format.
