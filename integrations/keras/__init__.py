@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .dataframe import DataFrameIterator
 from .directory import DirectoryIterator
 from .generator import ImageDataGenerator
 from .iterators import Iterator, NumpyArrayIterator
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from .trainer import TransferTrainer
 
 __all__ = [
+    "DataFrameIterator",
     "DirectoryIterator",
     "ImageDataGenerator",
     "Iterator",
