@@ -157,7 +157,7 @@ def _is_not_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
         wrong = np.frompyfunc(_is_gap, 1, 1)(values).astype(bool)
     else:
         wrong = np.zeros(len(values), bool)
-    return np.asarray(wrong.reshape(len(values), -1).any(axis=1))
+    return np.asarray(wrong.any(axis=tuple(range(1, wrong.ndim))))
 
 
 def _is_gap(value: Any) -> bool:

@@ -68,7 +68,7 @@ class DataFrameIterator(BatchFromFilesMixin, Iterator):
     class_mode : str or None
         `categorical`: one-hot, (batch, classes) in `dtype`; a cell is one label, or a list or
         tuple of labels. `binary` and `sparse`: indices, (batch,) in `dtype`. `raw`: the values of
-        `y_col` as they are. `multi_output`: a list of arrays, one for each column. `input`: a
+        `y_col` as they are. `multi_output`: a tuple of arrays, one for each column. `input`: a
         copy of the images. None: no labels.
     batch_size, shuffle, seed
         As in `Iterator`.
@@ -225,7 +225,8 @@ class DataFrameIterator(BatchFromFilesMixin, Iterator):
         if self.class_mode == "raw":
             return self._targets[index_array]
         if self.class_mode == "multi_output":
-            return [output[index_array] for output in self._targets]
+            # Keras makes a list, which its own `fit` refuses when it runs on TensorFlow.
+            return tuple(output[index_array] for output in self._targets)
         return batch_x.copy()
 
     @property
@@ -351,33 +352,37 @@ def _check_two(classes: Any, how: str) -> None:
 def _filter_classes(
     cells: list[Any], rows: NDArray[np.intp], y_col: Any, classes: Any
 ) -> tuple[NDArray[np.intp], list[Any], list[Any]]:
-    """Return the rows that keep a label, the cells of all rows without other labels, and classes."""
-    found = _labels_of(take(cells, rows), y_col)
+    """Return the rows that keep a label, all cells without other labels, and the classes."""
+    found = _labels_of(take(cells, rows))
     given = list(dict.fromkeys(classes or ()))
-    if not set(found) <= set(given):
-        warn_about_case(dict.fromkeys([*found, *given]), f"labels of y_col={y_col}")
+    if not found <= set(given):
+        warn_about_case([*given, *found.difference(given)], f"labels of y_col={y_col}")
     if not given:
-        return rows, cells, found
-    cells = [_keep(cell, set(given)) for cell in cells]
+        return rows, cells, _in_order(found, y_col)
+    allowed = set(given)
+    cells = [_keep(cell, allowed) for cell in cells]
     kept = rows[[cells[row] is not None for row in rows]]
     if len(rows) and not len(kept):
         raise ValueError(
             f"Found 0 rows of the given `classes` {some_of(given)}: the labels of "
-            f"y_col={y_col} are {some_of(found)}."
+            f"y_col={y_col} are {some_of(_in_order(found, y_col))}."
         )
     return kept, cells, given
 
 
-def _labels_of(cells: Sequence[Any], y_col: Any) -> list[Any]:
-    """Return the different labels, sorted."""
+def _labels_of(cells: Sequence[Any]) -> set[Any]:
     labels = {cell for cell in cells if isinstance(cell, str)}
     labels.update(label for cell in cells if not isinstance(cell, str) for label in cell)
+    return labels
+
+
+def _in_order(labels: set[Any], y_col: Any) -> list[Any]:
     try:
         return sorted(labels)
     except TypeError as error:
         raise TypeError(
-            f"The labels of y_col={y_col} are not of one type, so that they have no order: "
-            f"{some_of(sorted(labels, key=lambda label: (isinstance(label, str), str(label))))}."
+            f"The labels of y_col={y_col} are of several types, so that they have no order: "
+            f"{some_of(sorted(labels, key=lambda label: (type(label).__name__, str(label))), 20)}."
         ) from error
 
 
