@@ -61,9 +61,9 @@ def number_column(frame: Any, name: Any, argument: str) -> NDArray[Any]:
 def array_columns(frame: Any, names: Any, argument: str) -> NDArray[Any]:
     """Return one column as (rows,), or a list of columns as (rows, columns)."""
     if isinstance(names, list):
-        for name in names:
-            _column(frame, name, argument)
-        return _to_numpy(frame[names])
+        columns = [_to_numpy(_column(frame, name, argument)) for name in names]
+        is_frame = hasattr(frame, "to_numpy")  # pandas and polars: they know a common dtype
+        return _to_numpy(frame[names]) if is_frame else np.stack(columns, axis=1)
     return _to_numpy(_column(frame, names, argument))
 
 
@@ -131,12 +131,13 @@ def _column(frame: Any, name: Any, argument: str) -> Any:
             f"`{argument}` must be the name of one column, got the list {name}. "
             'Several target columns need `class_mode="raw"` or `"multi_output"`.'
         )
-    columns = getattr(frame, "columns", None)
-    if columns is not None and name not in list(columns):
+    try:
+        column = frame[name]
+    except KeyError as error:
+        names = [column for column in getattr(frame, "columns", frame) if isinstance(column, str)]
         raise KeyError(
-            f"The frame has no column {name!r} ({argument}); it has {some_of(list(columns), 20)}."
-        )
-    column = frame[name]
+            f"The frame has no column {name!r} ({argument}); it has {some_of(names, 20)}."
+        ) from error
     if getattr(column, "ndim", 1) != 1:
         raise TypeError(f"The frame has several columns of the name {name!r} ({argument}).")
     return column

@@ -213,6 +213,11 @@ def test_equal_rows_are_kept(frame, folder):
     assert ours.samples == 14
 
 
+def test_input_targets_are_a_copy(frame, folder):
+    images, targets = next(our_flow(frame, folder, class_mode="input"))
+    assert not np.shares_memory(images, targets)
+
+
 def test_no_generator_gives_the_resized_files(frame, folder):
     plain = DataFrameIterator(frame, str(folder), target_size=(9, 8), shuffle=False)
     theirs = KerasIterator(frame, str(folder), target_size=(9, 8), shuffle=False)
@@ -253,7 +258,7 @@ class Column(list):
 @pytest.mark.parametrize("column", [Column, list, np.array])
 def test_other_frames_give_the_same_batches(frame, folder, column):
     other = {name: column(frame[name].tolist()) for name in ("filename", "class", "age")}
-    for mode in ({}, {"class_mode": "raw", "y_col": "age"}):
+    for mode in ({}, *({"class_mode": "raw", "y_col": name} for name in ("age", ["age", "age"]))):
         flow = {"weight_col": "age", "seed": 3, "target_size": (9, 8)} | mode
         assert_same(next(our_flow(other, folder, **flow)), next(our_flow(frame, folder, **flow)))
 
