@@ -62,6 +62,14 @@ def test_files_and_their_order_are_those_of_keras(folder, classes, subset, follo
     assert lines[0] == lines[1]
 
 
+def test_folders_are_sorted_whatever_the_disk_says(tmp_path):
+    places = ["3", "10", "1/b", "1", "1-a", "2/c/d", "2", "B", "b", "a"]
+    touch(*(tmp_path / "cat" / place / "i.jpg" for place in places))
+    ours, theirs = both_listings(tmp_path)
+    assert ours.filenames == theirs.filenames
+    assert len(ours.filenames) == 10
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_directory_may_be_relative_or_end_with_a_slash(folder, monkeypatch, slash):
     monkeypatch.chdir(folder.parent)
