@@ -4,9 +4,9 @@ A folder is read once, with `os.scandir`, whose entries already know what they a
 looked at by itself, save links. What a frame names is grouped by folder, and a name is looked up
 in the set of its folder's files, as asking the disk for every file takes longest where it is slow.
 
-A million empty files in 100 folders, in the page cache, one thread: a folder takes 1.4 s (Keras,
-with two threads: 6.4 s), a frame of shuffled rows 2.6 s to 3.0 s (Keras: 7.0 s). Half of that is
-the scan and its names, the rest Python strings.
+A million empty files in 100 folders, in the page cache, on one of two cores: a folder takes 1.4 s
+to 2.6 s (Keras, in threads: 6.4 s to 8.9 s), a frame of shuffled rows 2.6 s to 4.3 s (Keras: 7.0 s
+to 8.3 s). Some half of that is the scan and its names, the rest strings and lists in Python.
 """
 
 from __future__ import annotations
