@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .integrations import keras as _integration
 from .integrations.keras import (
+    DataFrameIterator,
     DirectoryIterator,
     ImageDataGenerator,
     Iterator,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .integrations.keras.trainer import TransferTrainer
 
 __all__ = [
+    "DataFrameIterator",
     "DirectoryIterator",
     "ImageDataGenerator",
     "Iterator",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .dataframe import DataFrameIterator
 from .directory import DirectoryIterator
 from .functions import (
     apply_affine_transform,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .trainer import TransferTrainer
 
 __all__ = [
+    "DataFrameIterator",
     "DirectoryIterator",
     "ImageDataGenerator",
     "Iterator",

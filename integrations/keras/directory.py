@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 
 from .files import BatchFromFilesMixin
 from .iterators import Iterator
-from .settings import floatx, image_data_format, is_interactive
+from .listing import join_all, list_class_names, list_classes, tell
+from .settings import floatx, image_data_format
 
 
 class DirectoryIterator(BatchFromFilesMixin, Iterator):
@@ -56,6 +55,8 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
     ------
     FileNotFoundError
         If there is no such folder.
+    PermissionError
+        If a folder cannot be read.
     ValueError
         If an argument is not one that exists, or the folder has no image in any class.
     """
@@ -106,34 +107,23 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
         self.directory = directory
         self.class_mode = class_mode
         self.dtype = dtype or floatx()
-        class_names = list(classes) if classes else _class_folders(directory)
+        class_names = list(classes) if classes else list_class_names(directory)
         self.num_classes = len(class_names)
         self.class_indices = {name: index for index, name in enumerate(class_names)}
-        self.filenames: list[str] = []
-        labels: list[int] = []
-        for index, name in enumerate(class_names):
-            files = self._list_class(name, follow_links)
-            self.filenames += files
-            labels += [index] * len(files)
-        self.classes = np.array(labels, dtype="int32")
+        files = list_classes(
+            directory, class_names, self.white_list_formats, follow_links, self.split
+        )
+        self.filenames = [
+            path
+            for name, paths in zip(class_names, files, strict=True)
+            for path in join_all(name, paths)
+        ]
+        counts = [len(paths) for paths in files]
+        self.classes = np.repeat(np.arange(self.num_classes, dtype="int32"), counts)
         self.samples = len(self.filenames)
         self._report()
-        self._filepaths = [os.path.join(directory, name) for name in self.filenames]
+        self._filepaths = join_all(directory, self.filenames)
         super().__init__(self.samples, batch_size, shuffle, seed)
-
-    def _list_class(self, name: str, follow_links: bool) -> list[str]:
-        """Return the files of one class and of this subset, relative to the directory."""
-        folder = os.path.join(self.directory, name)
-        if not os.path.isdir(folder):
-            warnings.warn(
-                f"There is no folder {folder!r} for the class {name!r}; it has no images.",
-                stacklevel=4,
-            )
-            return []
-        files = _image_files(folder, self.white_list_formats, follow_links)
-        if self.split is not None:
-            files = files[int(self.split[0] * len(files)) : int(self.split[1] * len(files))]
-        return [os.path.join(name, os.path.relpath(path, folder)) for path in files]
 
     def _report(self) -> None:
         message = f"Found {self.samples} images belonging to {self.num_classes} classes."
@@ -143,10 +133,7 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
                 f"with files in one of the formats {', '.join(self.white_list_formats)}. "
                 "For files directly in it, without classes, pass `classes=['.']`."
             )
-        if is_interactive():
-            print(message)
-        else:
-            logging.getLogger("fusewarp").info(message)
+        tell(message)
 
     @property
     def filepaths(self) -> list[str]:
@@ -162,29 +149,3 @@ class DirectoryIterator(BatchFromFilesMixin, Iterator):
     def sample_weight(self) -> None:
         """None: a folder has no weights."""
         return None
-
-
-def _class_folders(directory: Any) -> list[str]:
-    with os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
-
-
-def _image_files(folder: str, formats: tuple[str, ...], follow_links: bool) -> list[str]:
-    paths = []
-    walk = os.walk(folder, followlinks=follow_links, onerror=_raise)
-    for root, _, names in sorted(walk, key=lambda entry: entry[0]):
-        for name in sorted(names):
-            if name.lower().endswith(".tiff"):
-                warnings.warn(
-                    'Using ".tiff" files with multiple bands will cause distortion. Please verify '
-                    "your output.",
-                    stacklevel=4,
-                )
-            if name.lower().endswith(formats):
-                paths.append(os.path.join(root, name))
-    return paths
-
-
-def _raise(error: OSError) -> None:
-    """Keras leaves out a folder that cannot be listed, and says nothing."""
-    raise error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.threads import resolve_threads
+from .dataframe import DataFrameIterator, read_deprecated
 from .directory import DirectoryIterator
 from .draws import draw_transform
 from .geometry import TransformParameters, Transforms, is_moved
@@ -257,6 +258,63 @@ class ImageDataGenerator:
             subset=subset,
             interpolation=interpolation,
             dtype=self.dtype,
+            use_fused_resize=use_fused_resize,
+        )
+
+    def flow_from_dataframe(
+        self,
+        dataframe: Any,
+        directory: Any = None,
+        x_col: str = "filename",
+        y_col: Any = "class",
+        weight_col: str | None = None,
+        target_size: tuple[int, int] = (256, 256),
+        color_mode: str = "rgb",
+        classes: Any = None,
+        class_mode: str | None = "categorical",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: str | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        subset: str | None = None,
+        interpolation: str = "nearest",
+        validate_filenames: bool = True,
+        *,
+        keep_aspect_ratio: bool = False,
+        use_fused_resize: bool = False,
+        **kwargs: Any,
+    ) -> DataFrameIterator:
+        """Return augmented batches of the files named in a frame; see `DataFrameIterator`.
+
+        `has_ext`, `sort` and `drop_duplicates` of older versions do nothing but warn; any other
+        keyword is a TypeError.
+        """
+        class_mode = read_deprecated(kwargs, class_mode)
+        return DataFrameIterator(
+            dataframe,
+            directory,
+            self,
+            x_col=x_col,
+            y_col=y_col,
+            weight_col=weight_col,
+            target_size=target_size,
+            color_mode=color_mode,
+            classes=classes,
+            class_mode=class_mode,
+            data_format=self.data_format,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            save_to_dir=save_to_dir,
+            save_prefix=save_prefix,
+            save_format=save_format,
+            subset=subset,
+            interpolation=interpolation,
+            keep_aspect_ratio=keep_aspect_ratio,
+            dtype=self.dtype,
+            validate_filenames=validate_filenames,
             use_fused_resize=use_fused_resize,
         )
 

@@ -195,6 +195,11 @@ def test_no_generator_gives_the_resized_files(photos):
     np.testing.assert_array_equal(plain, next(both_flows_ours(photos, **flow)))
 
 
+def test_the_fused_resize_is_passed_on(photos):
+    assert not both_flows_ours(photos).use_fused_resize
+    assert both_flows_ours(photos, use_fused_resize=True).use_fused_resize
+
+
 def test_saved_files_have_keras_names(photos, tmp_path):
     for name, generator in (("keras", KerasGenerator), ("ours", ImageDataGenerator)):
         (tmp_path / name).mkdir()
