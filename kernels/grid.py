@@ -1,8 +1,20 @@
 """Pixels picked from the crossings of some rows and columns: a resize without interpolation."""
 
 import numpy as np
+from numba import config
 
 from .generic import batch_loop
+from .pixel import pixel_function
+from .simd import copy_word
+
+
+@batch_loop
+def are_inside(places, size):
+    """Tell whether all places lie in 0..size - 1."""
+    inside = True
+    for place in places:
+        inside &= 0 <= place < size
+    return inside
 
 
 @batch_loop
@@ -15,15 +27,28 @@ def take_grid_channels(image, rows, cols, out):
 
 
 @batch_loop
-def take_grid_rgb(image, rows, cols, out):
-    """Do as `take_grid_channels` for three channels, the loop over them written out."""
+def take_grid_rgb(image, width, rows, cols, out):
+    """Do as `take_grid_channels` for RGB of uint8, `image` (H, W * 3) and `out` (h, w * 3).
+
+    Four bytes are copied at once, of which the next pixel overwrites the last: a third of the
+    instructions. Where there is no next pixel, in `out` or in `image`, three are.
+    """
+    last = cols.size - 1
     for row in range(rows.size):
-        for col in range(cols.size):
-            here = np.uintp(cols[col])
-            source = np.uintp(rows[row])
-            out[row, col, 0] = image[source, here, 0]
-            out[row, col, 1] = image[source, here, 1]
-            out[row, col, 2] = image[source, here, 2]
+        source, target = image[rows[row]], out[row]
+        for col in range(last):
+            if cols[col] < width - 1:
+                copy_word(target, 3 * col, source, 3 * cols[col])
+            else:
+                copy_three(target, 3 * col, source, 3 * cols[col])
+        copy_three(target, 3 * last, source, 3 * cols[last])
+
+
+@pixel_function
+def copy_three(target, to, source, start):
+    """Copy three bytes."""
+    for i in range(3):
+        target[to + i] = source[start + i]
 
 
 def take_grid(image: np.ndarray, rows: np.ndarray, cols: np.ndarray, out: np.ndarray) -> None:
@@ -51,7 +76,13 @@ def take_grid(image: np.ndarray, rows: np.ndarray, cols: np.ndarray, out: np.nda
             f"got {out.dtype} of {out.shape}."
         )
     for name, places, size in (("rows", rows, image.shape[0]), ("cols", cols, image.shape[1])):
-        if places.size and (places.min() < 0 or places.max() >= size):
+        if not are_inside(places, size):
             raise IndexError(f"`{name}` must lie in 0..{size - 1}, got {places}.")
-    copy = take_grid_rgb if image.shape[2] == 3 else take_grid_channels
-    copy(image, rows, cols, out)
+    if 0 in out.shape:
+        return
+    if image.shape[2] == 3 and image.dtype == np.uint8 and not config.DISABLE_JIT:
+        height, width, _ = image.shape
+        flat = image.reshape(height, -1), out.reshape(rows.size, -1)
+        take_grid_rgb(flat[0], width, rows, cols, flat[1])
+    else:
+        take_grid_channels(image, rows, cols, out)

@@ -221,3 +221,19 @@ def _store(lanes_together):
 store_rgb = _store(3)
 store_rgb_wide = _store(4)
 store_planar = _store(1)
+
+
+@intrinsic
+def copy_word(typing_context, target, to, source, start):
+    """Copy 4 bytes from `source` at `start` to `target` at `to`, both 1-D uint8."""
+    signature = types.void(target, types.intp, source, types.intp)
+
+    def codegen(context, builder, sig, args):
+        destination = _data(context, builder, sig.args[0], args[0])
+        origin = _data(context, builder, sig.args[2], args[2])
+        word = _load(builder, builder.gep(origin, [args[3]]), INT)
+        place = builder.bitcast(builder.gep(destination, [args[1]]), INT.as_pointer())
+        builder.store(word, place, align=1)
+        return context.get_dummy_value()
+
+    return signature, codegen

@@ -57,7 +57,10 @@ class Batch(Protocol):
 
 @dataclass
 class Begun:
-    """A batch that has been begun for `index` (None: the next one), and what it rests on."""
+    """A batch that has been begun for `index` (None: the next one), and what it rests on.
+
+    `start_state` is None where a seed makes the state before the batch's draws irrelevant.
+    """
 
     index: int | None
     settings: list[Any]
@@ -82,6 +85,7 @@ class Ahead:
     def __init__(self) -> None:
         self._queue: deque[Begun] = deque()
         self._rng = np.random.RandomState()
+        self._rng_state: dict[str, Any] | None = None
         self._misses = 0
         self._last: int | None = _NOTHING
         self._streak = 0
@@ -96,14 +100,14 @@ class Ahead:
         is_seeded: bool,
     ) -> Begun:
         """Return the batch asked for, begun before or now; the global generator moves on by it."""
-        state = global_state()
-        begun = self._matching(index, position, settings, None if is_seeded else state)
+        state = None if is_seeded else global_state()
+        begun = self._matching(index, position, settings, state)
         if begun is None:
-            begun = self._start(begin, index, position, settings, state, is_seeded)
+            begun = self._start(begin, index, position, settings, state)
         np.random.set_state(begun.end_state)
         return begun
 
-    def go_on(self, begin: Begin, after: Begun, length: int, depth: int, is_seeded: bool) -> None:
+    def go_on(self, begin: Begin, after: Begun, length: int, depth: int) -> None:
         """Begin the `depth` batches that will follow, if the requests so far have a pattern."""
         self._count_streak(after.index)
         if self._streak < (1 if after.index is None else 2) or self._misses >= _MOST_MISSES:
@@ -113,7 +117,8 @@ class Ahead:
             index = None if last.index is None else last.index + 1
             if index is not None and index >= length:
                 return
-            last = self._start(begin, index, last.end, last.settings, last.end_state, is_seeded)
+            state = None if last.start_state is None else last.end_state
+            last = self._start(begin, index, last.end, last.settings, state)
             self._queue.append(last)
 
     def _count_streak(self, index: int | None) -> None:
@@ -151,7 +156,7 @@ class Ahead:
             and begun.index == index
             and begun.start.equals(position)
             and same_settings(begun.settings, settings)
-            and (state is None or same_state(begun.start_state, state))
+            and same_state(begun.start_state, state)
         ):
             self._misses = 0
             return self._queue.popleft()
@@ -165,15 +170,14 @@ class Ahead:
         index: int | None,
         position: Position,
         settings: list[Any],
-        state: dict[str, Any],
-        is_seeded: bool,
+        state: dict[str, Any] | None,
     ) -> Begun:
-        self._rng.set_state(state)
+        if state is not None and state is not self._rng_state:
+            self._rng.set_state(state)
         end = Position(position.batch_index, position.total_batches_seen, position.index_array)
         batch = begin(index, end, self._rng)
-        end_state = self._rng.get_state(legacy=False)
-        start_state = None if is_seeded else state
-        return Begun(index, settings, position, start_state, end, end_state, batch)
+        self._rng_state = self._rng.get_state(legacy=False)
+        return Begun(index, settings, position, state, end, self._rng_state, batch)
 
 
 def global_state() -> dict[str, Any]:
@@ -182,10 +186,16 @@ def global_state() -> dict[str, Any]:
     return state
 
 
-def same_state(one: dict[str, Any] | None, other: dict[str, Any]) -> bool:
-    """Compare two states of the legacy generator."""
-    if one is None:
-        return False
+def uses_mersenne_twister() -> bool:
+    """Return whether NumPy's global generator is the one a copy is made of here."""
+    generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    return isinstance(generator, np.random.MT19937)
+
+
+def same_state(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """Compare two states of the legacy generator; None is any, of an iterator with a seed."""
+    if one is None or other is None:
+        return one is other
     return (
         one["has_gauss"] == other["has_gauss"]
         and one["state"]["pos"] == other["state"]["pos"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ...engine.threads import run_slices
 from .images import CHANNELS, RESAMPLING, load_image, load_whole
 from .iterators import BegunBatch, ImageIterator, warn_if_validation_is_augmented
-from .render import is_own
+from .render import Images, is_own
 from .settings import floatx
 from .warping import can_fuse, useful_size
 
@@ -85,21 +86,21 @@ class BatchFromFilesMixin(ImageIterator):
         blocks: dict[int, NDArray[Any]] = {}
 
         def read(first: int, last: int) -> None:
-            blocks[first] = self._read_resized(places, first, last)
+            blocks[first] = self._read_resized(places[first:last], np.empty)
 
         run_slices(read, stop - start, getattr(self.image_data_generator, "threads", None))
         images = np.concatenate([blocks[first] for first in sorted(blocks)])
         return images if self.data_format == "channels_last" else images.transpose(0, 3, 1, 2)
 
     def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
-        read_block = self._read_whole if self.use_fused_resize else self._read_resized
+        def read_block(start: int, stop: int) -> Images:
+            places = index_array[start:stop]
+            if self.use_fused_resize:
+                return self._read_whole(places)
+            return self._read_resized(places, _scratch.array)
+
         return self._begin_images(
-            index_array,
-            partial(read_block, index_array),
-            self.image_shape,
-            floatx(),
-            self.dtype,
-            rng,
+            index_array, read_block, self.image_shape, floatx(), self.dtype, rng
         )
 
     def _finish_batch(self, batch_x: NDArray[Any], index_array: NDArray[np.intp]) -> Any:
@@ -111,7 +112,10 @@ class BatchFromFilesMixin(ImageIterator):
             return batch_x, batch_y
         return batch_x, batch_y, self.sample_weight[index_array]
 
-    def _read_resized(self, index_array: NDArray[np.intp], start: int, stop: int) -> NDArray[Any]:
+    def _read_resized(self, places: NDArray[np.intp], empty: Any) -> NDArray[Any]:
+        """Read the files at `places` into an array that ``empty(shape, dtype)`` gives."""
+        shape = (len(places), *self.target_size, CHANNELS[self.color_mode])
+        block: NDArray[np.uint8] = empty(shape, np.uint8)
         images = [
             load_image(
                 self.filepaths[index],
@@ -119,15 +123,15 @@ class BatchFromFilesMixin(ImageIterator):
                 self.target_size,
                 self.interpolation,
                 self.keep_aspect_ratio,
+                out,
             )
-            for index in index_array[start:stop]
+            for index, out in zip(places, block, strict=True)
         ]
-        # A block of 8- and 16-bit grays takes the deeper type, which holds both.
-        return images[0][np.newaxis] if len(images) == 1 else np.stack(images)
+        if all(image.dtype == np.uint8 for image in images):
+            return block
+        return np.stack(images)  # with a deep grey among them: in a type that holds all
 
-    def _read_whole(
-        self, index_array: NDArray[np.intp], start: int, stop: int
-    ) -> list[NDArray[Any]]:
+    def _read_whole(self, places: NDArray[np.intp]) -> list[NDArray[Any]]:
         min_size = useful_size(self.image_data_generator, self.target_size)
         return [
             load_whole(
@@ -137,7 +141,7 @@ class BatchFromFilesMixin(ImageIterator):
                 min_size,
                 self.keep_aspect_ratio,
             )
-            for index in index_array[start:stop]
+            for index in places
         ]
 
     def _make_labels(self, index_array: NDArray[np.intp], batch_x: NDArray[Any]) -> Any:
@@ -164,6 +168,22 @@ class BatchFromFilesMixin(ImageIterator):
     def sample_weight(self) -> Any:
         """Weights, one per file, or None."""
         raise NotImplementedError(f"{type(self).__name__} must define `sample_weight`.")
+
+
+class _Scratch(threading.local):
+    """One array for each thread, used again and again: fresh memory costs more than the copy."""
+
+    memory = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return uninitialised memory, the same as at the last call in this thread."""
+        size = math.prod(shape)
+        if self.memory.size < size:
+            self.memory = np.empty(size, dtype)
+        return self.memory[:size].reshape(shape)
+
+
+_scratch = _Scratch()
 
 
 def _checked_size(target_size: Any) -> tuple[int, int]:

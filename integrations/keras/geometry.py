@@ -119,9 +119,9 @@ def fold_flips(
 ) -> None:
     """Mirror the maps' output side in place where `flips`, (n, 2), says vertical, horizontal."""
     for axis, size in ((0, height), (1, width)):
-        flipped = flips[:, axis]
-        inverse_maps[flipped, :, 2] += inverse_maps[flipped, :, axis] * (size - 1)
-        inverse_maps[flipped, :, axis] *= -1
+        flipped = flips[:, axis, np.newaxis]
+        inverse_maps[:, :, 2] += inverse_maps[:, :, axis] * (flipped * (size - 1))
+        inverse_maps[:, :, axis] *= np.where(flipped, -1, 1)
 
 
 def _identities(count: int) -> NDArray[np.float64]:

@@ -45,8 +45,16 @@ def load_image(
     target_size: tuple[int, int],
     interpolation: str,
     keep_aspect_ratio: bool,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[Any]:
     """Decode one file and resize it to `target_size` (height, width), pixel for pixel as Keras.
+
+    Parameters
+    ----------
+    path, color_mode, target_size, interpolation, keep_aspect_ratio
+        As for `load_img`.
+    out : ndarray of uint8, shape (height, width, channels), optional
+        Takes the image, if that is uint8 too.
 
     Returns
     -------
@@ -61,10 +69,26 @@ def load_image(
         If it cannot be read or decoded (PIL.UnidentifiedImageError if it is no image at all);
         the message names the file.
     """
+    image = _load_resized(path, color_mode, target_size, interpolation, keep_aspect_ratio, out)
+    if out is None or image is out or image.dtype != np.uint8:
+        return image
+    np.copyto(out, image)
+    return out
+
+
+def _load_resized(
+    path: str | os.PathLike[str],
+    color_mode: str,
+    target_size: tuple[int, int],
+    interpolation: str,
+    keep_aspect_ratio: bool,
+    out: NDArray[np.uint8] | None,
+) -> NDArray[Any]:
+    """Return `out` only where it could be written without a copy."""
     data = read_file(path)
     pixels = decode_jpeg(data)
     if pixels is not None and color_mode == "rgb" and interpolation == "nearest":
-        return _pick_nearest(pixels, target_size, keep_aspect_ratio)
+        return _pick_nearest(pixels, target_size, keep_aspect_ratio, out)
     if pixels is not None:
         image = convert_mode(Image.fromarray(pixels), color_mode)
         resized = resize_image(image, target_size, interpolation, keep_aspect_ratio)
@@ -175,7 +199,10 @@ def _scratch(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _pick_nearest(
-    pixels: NDArray[np.uint8], target_size: tuple[int, int], keep_aspect_ratio: bool
+    pixels: NDArray[np.uint8],
+    target_size: tuple[int, int],
+    keep_aspect_ratio: bool,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Resize as Pillow's `NEAREST` does, without a copy into and out of a Pillow image."""
     height, width = target_size
@@ -183,7 +210,7 @@ def _pick_nearest(
     left, top, right, bottom = (0, 0, *source)
     if keep_aspect_ratio and source != (width, height):
         left, top, right, bottom = centre_crop(source, height, width)
-    out = np.empty((height, width, 3), np.uint8)
+    out = np.empty((height, width, 3), np.uint8) if out is None else out
     take_grid(pixels, _nearest(top, bottom, height), _nearest(left, right, width), out)
     return out
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...engine.buffers import BufferPool
 from ...engine.threads import Lane
-from .ahead import Ahead, Position, global_state, settings_of
+from .ahead import Ahead, Position, settings_of, uses_mersenne_twister
 from .batch import ImageBatch, ReadBlock, draws_between_images
 from .image_utils import array_to_img
 from .render import Images, Picked, is_own
@@ -216,13 +216,12 @@ class ImageIterator(Iterator):
         with self.lock:
             settings = settings_of(self, self.image_data_generator, volatile=_PLACE)
             position = Position(self.batch_index, self.total_batches_seen, self.index_array)
-            is_seeded = self.seed is not None
             begin = self._begin_at
-            begun = self._ahead.take(begin, idx, position, settings, is_seeded)
+            begun = self._ahead.take(begin, idx, position, settings, self.seed is not None)
             for name, value in vars(begun.end).items():
                 setattr(self, name, value)
             depth = _prefetch(self.image_data_generator)
-            self._ahead.go_on(begin, begun, len(self), depth, is_seeded)
+            self._ahead.go_on(begin, begun, len(self), depth)
         return self._finish(begun.batch)  # unlocked: other threads may ask for theirs meanwhile
 
     def _works_by_itself(self) -> bool:
@@ -235,7 +234,7 @@ class ImageIterator(Iterator):
                 self.image_data_generator, "get_random_transform", "apply_transform", "standardize"
             )
             and not draws_between_images(self.image_data_generator)
-            and global_state()["bit_generator"] == "MT19937"
+            and uses_mersenne_twister()
         )
 
     def _begin_at(self, idx: int | None, position: Position, rng: Any) -> BegunBatch:
