@@ -67,8 +67,9 @@ test-lowest: .venv-lowest/ready ## Kernels and engine on the lowest versions tha
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	.venv-lowest/bin/pytest -q -m 'not slow' tests/kernels tests/engine
 
-bench: .venv/dev-ready .venv/files-$(FILE_LIST) ## Compare the kernel with its peers and the floor.
+bench: .venv/dev-ready .venv/files-$(FILE_LIST) ## Compare the kernel and the drop-in with their peers and floors.
 	$(BIN)/python benchmarks/compare_warp.py
+	$(BIN)/python benchmarks/compare_keras.py
 
 clean: ## Remove the environments and what was built.
 	rm -rf .venv .venv-lowest build dist *.egg-info

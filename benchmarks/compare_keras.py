@@ -3,9 +3,9 @@
 python benchmarks/compare_keras.py [--quick] [--json FILE]
 
 Two tables: `flow` from an array, against a plain convert of the same bytes; `flow_from_directory`
-from JPEGs, against decoding alone. A round is an epoch of an iterator that has had epochs before, as
-in training; it begins with `on_epoch_end`, after which nothing counts that was begun ahead. Keras'
-iterator is asked for its batches from a pool of as many threads, as its `fit(workers=...)` does.
+from JPEGs, against decoding alone. A round is an epoch of an iterator that has had epochs before,
+as in training; it begins with `on_epoch_end`, after which nothing counts that was begun ahead.
+Keras' iterator is asked for its batches from a pool of as many threads, as its `fit(workers=...)` does.
 """
 
 import argparse
@@ -182,10 +182,10 @@ def print_table(title: str, rows: list[dict]) -> None:
 def main() -> None:
     """Run both tables, print them, and write the JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 9, fewer images")
+    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 7, fewer images")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    rounds, copies = (3, 2) if arguments.quick else (9, 8)
+    rounds, copies = (3, 2) if arguments.quick else (7, 16)
     warnings.simplefilter("ignore", DeprecationWarning)  # Keras' calls of SciPy
     images = np.concatenate([make_images()] * copies)
     tables = {
@@ -197,7 +197,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiles = Path(folder) / "tiles"
         tiles.mkdir()
-        paths = write_tiles(tiles, 64 * max(2, copies // 2))
+        paths = write_tiles(tiles, 128 if arguments.quick else 512)
         title = (
             f"{len(paths)} JPEGs of 500 x 375, re-encoded tiles of real photos; the same options"
         )

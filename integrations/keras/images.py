@@ -143,7 +143,7 @@ def decode_scaled_jpeg(
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """Return a file's bytes; Python's own errors name the file."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:  # the whole file at once needs no buffer
         return file.read()
 
 
