@@ -5,7 +5,7 @@ python benchmarks/compare_keras.py [--quick] [--json FILE]
 Two tables: `flow` from an array, against a plain convert of the same bytes; `flow_from_directory`
 from JPEGs, against decoding alone. A round is an epoch of an iterator that has had epochs before,
 as in training; it begins with `on_epoch_end`, after which nothing counts that was begun ahead.
-Keras' iterator is asked for its batches from a pool of as many threads, as its `fit(workers=...)` does.
+Keras' iterator is asked for its batches from a pool of as many threads, as by `fit(workers=...)`.
 """
 
 import argparse

@@ -55,7 +55,8 @@ def frame(folder):
 def both_flows(frame, folder, options=OPTIONS, **flow):
     """Return our iterator and Keras' over the same frame."""
     flow = {"target_size": (23, 36), "batch_size": 4, "seed": 7} | flow
-    ours = ImageDataGenerator(**options, quirks="keras").flow_from_dataframe(frame, folder, **flow)
+    ours = ImageDataGenerator(**options, quirks="keras", augment_validation=True)
+    ours = ours.flow_from_dataframe(frame, folder, **flow)
     return ours, KerasGenerator(**options).flow_from_dataframe(frame, folder, **flow)
 
 
@@ -488,7 +489,7 @@ def small_model(num_outputs, activation="softmax"):
 
 
 def test_model_fit_takes_class_weights_and_a_validation_subset(frame, folder):
-    generator = ImageDataGenerator(**OPTIONS)
+    generator = ImageDataGenerator(**OPTIONS, augment_validation=False)
     flow = {"directory": folder, "target_size": (9, 8), "batch_size": 4}
     train = generator.flow_from_dataframe(frame, subset="training", **flow)
     validation = generator.flow_from_dataframe(frame, subset="validation", shuffle=False, **flow)

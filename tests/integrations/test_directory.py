@@ -60,10 +60,10 @@ def assert_same(ours, theirs, atol=0.005 / 255):
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("class_mode", ["categorical", "binary", "sparse", "input", None])
-def test_two_epochs_equal_keras(photos, shuffle, class_mode):
+def test_three_epochs_equal_keras(photos, shuffle, class_mode):
     ours, theirs = both_flows(photos, shuffle=shuffle, class_mode=class_mode)
     assert len(ours) == len(theirs) == 3
-    for _ in range(6):
+    for _ in range(9):
         mine, other = next_as_keras(ours), next_as_keras(theirs)
         if class_mode is None:
             mine, other = (mine,), (other,)
