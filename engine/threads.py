@@ -83,6 +83,7 @@ class Job:
 
     def __init__(self, task: SliceTask, slices: list[tuple[int, int]]) -> None:
         self._task: SliceTask | None = task
+        self._waiting = deque(slices)
         self._lock = threading.Lock()
         self._pending = len(slices)
         self._error: BaseException | None = None
@@ -91,8 +92,19 @@ class Job:
         if not slices:
             self._finished.set()
 
-    def run(self, start: int, stop: int) -> None:
-        """Run one slice; after the first error the remaining slices are skipped."""
+    def run_next(self) -> bool:
+        """Run one slice that nobody has begun; return False if there is none.
+
+        After the first error the remaining slices are skipped.
+        """
+        try:
+            start, stop = self._waiting.popleft()
+        except IndexError:
+            return False
+        self._run(start, stop)
+        return True
+
+    def _run(self, start: int, stop: int) -> None:
         try:
             if self._error is None and self._task is not None:
                 self._task(start, stop)
@@ -112,12 +124,16 @@ class Job:
     def finish(self) -> None:
         """Block until no slice is running any more, whatever came of them.
 
+        A thread of the pool runs the slices that wait: the others may be waiting for this one.
+
         Raises
         ------
         RuntimeError
             In a forked child, where the threads that would finish the job do not exist.
         """
         _refuse_after_fork(self._pid)
+        while _in_pool() and self.run_next():
+            pass
         self._finished.wait()
 
     def wait(self) -> None:
@@ -139,7 +155,7 @@ class Lane:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = resolve_threads(threads)
         self._lock = threading.Lock()
-        self._queue: deque[tuple[Job, int, int]] = deque()
+        self._queue: deque[Job] = deque()  # a job once for each of its slices
         self._active = 0
         self.pid = os.getpid()
 
@@ -149,11 +165,10 @@ class Lane:
         slices = [(at, min(at + slice_size, count)) for at in range(0, count, slice_size)]
         job = Job(task, slices)
         if _in_pool():  # a pool thread must not wait for the pool: all could be waiting at once
-            for start, stop in slices:
-                job.run(start, stop)
+            job.finish()
             return job
         with self._lock:
-            self._queue.extend((job, start, stop) for start, stop in slices)
+            self._queue.extend([job] * len(slices))
             wanted = min(self.threads - self._active, len(slices))
             self._active += max(0, wanted)
         for _ in range(wanted):
@@ -166,9 +181,9 @@ class Lane:
             return  # forked: the lock may be held by a thread that is not here
         with self._lock:
             dropped, self._queue = self._queue, deque()
-        for job, start, stop in dropped:
-            job._error = job._error or RuntimeError("The work was cancelled.")
-            job.run(start, stop)
+        for job in dropped:
+            job.cancel()
+            job.run_next()
 
     def _drain(self) -> None:
         while True:
@@ -176,8 +191,8 @@ class Lane:
                 if not self._queue:
                     self._active -= 1
                     return
-                job, start, stop = self._queue.popleft()
-            job.run(start, stop)
+                job = self._queue.popleft()
+            job.run_next()
 
 
 def run_slices(task: SliceTask, count: int, threads: int | None = None) -> None:

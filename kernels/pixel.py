@@ -166,6 +166,17 @@ def read_nearest(src, row, row_weight, col, col_weight, values):
 
 
 @pixel_function
+def lerp(start, end, weight):
+    """Go from `start` to `end`, float32; a weight of 0 or 1 gives one of them exactly.
+
+    Equal ends give themselves, and levels of 0..255 stay in there. With ``(1 - weight) * start +
+    weight * end`` a white area became 255.00003, which is another picture to whoever asks whether
+    the levels fit into 8 bits.
+    """
+    return end if weight == ONE else start + weight * (end - start)
+
+
+@pixel_function
 def read_bilinear(src, row, row_weight, col, col_weight, values):
     """Read all channels of an image between its pixels: SciPy's order 1.
 
@@ -181,13 +192,14 @@ def read_bilinear(src, row, row_weight, col, col_weight, values):
     col0 = np.int32(col)
     row1 = min(row0 + np.int32(1), np.int32(src.shape[0] - 1))
     col1 = min(col0 + np.int32(1), np.int32(src.shape[1] - 1))
-    left, right = ONE - col_weight, col_weight
     for channel in range(values.shape[0]):
-        top = left * np.float32(src[row0, col0, channel])
-        top += right * np.float32(src[row0, col1, channel])
-        bottom = left * np.float32(src[row1, col0, channel])
-        bottom += right * np.float32(src[row1, col1, channel])
-        values[channel] = (ONE - row_weight) * top + row_weight * bottom
+        top = lerp(
+            np.float32(src[row0, col0, channel]), np.float32(src[row0, col1, channel]), col_weight
+        )
+        bottom = lerp(
+            np.float32(src[row1, col0, channel]), np.float32(src[row1, col1, channel]), col_weight
+        )
+        values[channel] = lerp(top, bottom, row_weight)
 
 
 @pixel_function

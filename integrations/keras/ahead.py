@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_MISSES = 3  # in a row; then somebody else draws between the batches, and ahead is for nothing
-_VALUES = (bool, int, float, str, tuple, type(None))
+_MOST_MISSES = 3  # in a row; then somebody draws between the batches, and ahead is for nothing
+_PAUSE = 32  # batches, after which it is tried again
+_VALUES = (bool, int, float, str, bytes, np.generic)
 _NOTHING = -2  # stands for the request before the first one
-_SHORT = 8  # elements of a list that somebody may change in place
+_SMALL = 4096  # elements of an array that somebody may change in place
 
 
 @dataclass
@@ -50,6 +51,9 @@ class Position:
 
 class Batch(Protocol):
     """A batch that has been begun."""
+
+    def is_current(self) -> bool:
+        """Return whether its samples are still those of its place in the order."""
 
     def cancel(self) -> None:
         """Give it up."""
@@ -87,6 +91,7 @@ class Ahead:
         self._rng = np.random.RandomState()
         self._rng_state: dict[str, Any] | None = None
         self._misses = 0
+        self._pause = 0
         self._last: int | None = _NOTHING
         self._streak = 0
         self._pid = os.getpid()
@@ -110,7 +115,7 @@ class Ahead:
     def go_on(self, begin: Begin, after: Begun, length: int, depth: int) -> None:
         """Begin the `depth` batches that will follow, if the requests so far have a pattern."""
         self._count_streak(after.index)
-        if self._streak < (1 if after.index is None else 2) or self._misses >= _MOST_MISSES:
+        if self._streak < (1 if after.index is None else 2) or self._is_pausing():
             return
         last = self._queue[-1] if self._queue else after
         while len(self._queue) < depth:
@@ -120,6 +125,12 @@ class Ahead:
             state = None if last.start_state is None else last.end_state
             last = self._start(begin, index, last.end, last.settings, state)
             self._queue.append(last)
+
+    def _is_pausing(self) -> bool:
+        if self._pause == 0 and self._misses >= _MOST_MISSES:
+            self._pause, self._misses = _PAUSE, 0
+        self._pause = max(0, self._pause - 1)
+        return self._pause > 0
 
     def _count_streak(self, index: int | None) -> None:
         """Count requests that went on from the one before; a look at one batch begins nothing.
@@ -155,6 +166,7 @@ class Ahead:
             os.getpid() == self._pid
             and begun.index == index
             and begun.start.equals(position)
+            and begun.batch.is_current()
             and same_settings(begun.settings, settings)
             and same_state(begun.start_state, state)
         ):
@@ -175,6 +187,7 @@ class Ahead:
         if state is not None and state is not self._rng_state:
             self._rng.set_state(state)
         end = Position(position.batch_index, position.total_batches_seen, position.index_array)
+        self._rng_state = None  # should `begin` be interrupted
         batch = begin(index, end, self._rng)
         self._rng_state = self._rng.get_state(legacy=False)
         return Begun(index, settings, position, state, end, self._rng_state, batch)
@@ -204,20 +217,35 @@ def same_state(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool
     )
 
 
-def settings_of(*objects: Any, volatile: frozenset[str] = frozenset()) -> list[Any]:
-    """Return all attributes of some objects, short lists as tuples, to be compared later."""
-    settings: list[Any] = []
-    for thing in objects:
-        for name, value in vars(thing).items() if hasattr(thing, "__dict__") else ():
-            if name not in volatile:
-                is_short = isinstance(value, list) and len(value) <= _SHORT
-                settings += (name, tuple(value) if is_short else value)
-    return settings
+def settings_of(
+    thing: Any, *, is_deep: bool = False, volatile: frozenset[str] = frozenset()
+) -> list[Any]:
+    """Return an object's attributes, to be compared later by `same_settings`.
+
+    With `is_deep`, lists and small arrays are copied: somebody may change them in place.
+    """
+    attributes = vars(thing) if hasattr(thing, "__dict__") else {}
+    return [
+        (name, _frozen(value) if is_deep else value)
+        for name, value in attributes.items()
+        if name not in volatile
+    ]
 
 
-def same_settings(one: list[Any], other: list[Any]) -> bool:
-    """Compare what `settings_of` returned: numbers and words by value, all else by identity."""
-    return len(one) == len(other) and all(
-        a is b or (type(a) is type(b) and isinstance(a, _VALUES) and a == b)
-        for a, b in zip(one, other, strict=True)
-    )
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, np.ndarray) and value.size <= _SMALL:
+        return (value.shape, value.dtype.str, value.tobytes())
+    return value
+
+
+def same_settings(one: Any, other: Any) -> bool:
+    """Compare settings: numbers and words by value, lists by their elements, else by identity."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same_settings, one, other))
+    return isinstance(one, _VALUES) and bool(one == other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,52 @@ from .iterators import BegunBatch, ImageIterator, warn_if_validation_is_augmente
 from .render import Images, is_own
 from .settings import floatx
 from .warping import can_fuse, useful_size
+
+
+class Reader(NamedTuple):
+    """What it takes to read the files of one batch; later changes of the iterator are not seen.
+
+    `min_size` is the (height, width) that a whole file must still cover, for a fused resize.
+    """
+
+    filepaths: list[str]
+    color_mode: str
+    target_size: tuple[int, int]
+    interpolation: str
+    keep_aspect_ratio: bool
+    min_size: tuple[int, int] | None
+
+    def resized(self, places: NDArray[np.intp], empty: Any) -> NDArray[Any]:
+        """Read the files at `places` into an array that ``empty(shape, dtype)`` gives."""
+        shape = (len(places), *self.target_size, CHANNELS[self.color_mode])
+        block: NDArray[np.uint8] = empty(shape, np.uint8)
+        images = [
+            load_image(
+                self.filepaths[index],
+                self.color_mode,
+                self.target_size,
+                self.interpolation,
+                self.keep_aspect_ratio,
+                out,
+            )
+            for index, out in zip(places, block, strict=True)
+        ]
+        if all(image.dtype == np.uint8 for image in images):
+            return block
+        return np.stack(images)  # with a deep grey among them: in a type that holds all
+
+    def whole(self, places: NDArray[np.intp]) -> list[NDArray[Any]]:
+        """Read the files at `places` in their own sizes."""
+        return [
+            load_whole(
+                self.filepaths[index],
+                self.color_mode,
+                self.target_size,
+                self.min_size or (0, 0),
+                self.keep_aspect_ratio,
+            )
+            for index in places
+        ]
 
 
 class BatchFromFilesMixin(ImageIterator):
@@ -82,25 +128,38 @@ class BatchFromFilesMixin(ImageIterator):
 
     def read_images(self, start: int, stop: int) -> NDArray[Any]:
         """Return these files' images, resized, in the order of `filepaths`."""
-        places = np.arange(start, stop)
+        places, reader = np.arange(start, stop), self._reader()
         blocks: dict[int, NDArray[Any]] = {}
 
         def read(first: int, last: int) -> None:
-            blocks[first] = self._read_resized(places[first:last], np.empty)
+            blocks[first] = reader.resized(places[first:last], np.empty)
 
         run_slices(read, stop - start, getattr(self.image_data_generator, "threads", None))
         images = np.concatenate([blocks[first] for first in sorted(blocks)])
         return images if self.data_format == "channels_last" else images.transpose(0, 3, 1, 2)
 
     def _begin_batch(self, index_array: NDArray[np.intp], rng: Any) -> BegunBatch:
+        read = self._reader()
+
         def read_block(start: int, stop: int) -> Images:
             places = index_array[start:stop]
-            if self.use_fused_resize:
-                return self._read_whole(places)
-            return self._read_resized(places, _scratch.array)
+            return read.whole(places) if read.min_size else read.resized(places, _scratch.array)
 
         return self._begin_images(
             index_array, read_block, self.image_shape, floatx(), self.dtype, rng
+        )
+
+    def _reader(self) -> Reader:
+        min_size = None
+        if self.use_fused_resize:
+            min_size = useful_size(self.image_data_generator, self.target_size)
+        return Reader(
+            self.filepaths,
+            self.color_mode,
+            self.target_size,
+            self.interpolation,
+            self.keep_aspect_ratio,
+            min_size,
         )
 
     def _finish_batch(self, batch_x: NDArray[Any], index_array: NDArray[np.intp]) -> Any:
@@ -111,38 +170,6 @@ class BatchFromFilesMixin(ImageIterator):
         if self.sample_weight is None:
             return batch_x, batch_y
         return batch_x, batch_y, self.sample_weight[index_array]
-
-    def _read_resized(self, places: NDArray[np.intp], empty: Any) -> NDArray[Any]:
-        """Read the files at `places` into an array that ``empty(shape, dtype)`` gives."""
-        shape = (len(places), *self.target_size, CHANNELS[self.color_mode])
-        block: NDArray[np.uint8] = empty(shape, np.uint8)
-        images = [
-            load_image(
-                self.filepaths[index],
-                self.color_mode,
-                self.target_size,
-                self.interpolation,
-                self.keep_aspect_ratio,
-                out,
-            )
-            for index, out in zip(places, block, strict=True)
-        ]
-        if all(image.dtype == np.uint8 for image in images):
-            return block
-        return np.stack(images)  # with a deep grey among them: in a type that holds all
-
-    def _read_whole(self, places: NDArray[np.intp]) -> list[NDArray[Any]]:
-        min_size = useful_size(self.image_data_generator, self.target_size)
-        return [
-            load_whole(
-                self.filepaths[index],
-                self.color_mode,
-                self.target_size,
-                min_size,
-                self.keep_aspect_ratio,
-            )
-            for index in places
-        ]
 
     def _make_labels(self, index_array: NDArray[np.intp], batch_x: NDArray[Any]) -> Any:
         if self.class_mode == "input":

@@ -147,7 +147,7 @@ class ImageDataGenerator:
         self.channel_shift_range = channel_shift_range
         self.brightness_range = _checked_brightness(brightness_range)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
-        self.cval = cval
+        self.cval = _checked_cval(cval)
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
         self.rescale = rescale
@@ -163,6 +163,7 @@ class ImageDataGenerator:
         self.prefetch = _checked_prefetch(prefetch)
         self.augment_validation = augment_validation
         self._has_warned_about_validation = False
+        self._is_still = False
         self.mean: Any = None
         self.std: Any = None
         self.zca_whitening_matrix: Any = None
@@ -440,6 +441,7 @@ class ImageDataGenerator:
         still.zoom_range = [1, 1]
         still.brightness_range = None
         still.horizontal_flip = still.vertical_flip = False
+        still._is_still = True
         return still
 
     def warn_about_validation(self, stacklevel: int) -> None:
@@ -498,6 +500,14 @@ def _checked_split(validation_split: float) -> float:
             f"`validation_split` must be strictly between 0 and 1. Received: {validation_split}"
         )
     return validation_split
+
+
+def _checked_cval(cval: Any) -> Any:
+    try:
+        float(cval)
+    except (TypeError, ValueError):
+        raise TypeError(f"`cval` must be a number, the level outside, got {cval!r}.") from None
+    return cval
 
 
 def _checked_prefetch(prefetch: Any) -> int:

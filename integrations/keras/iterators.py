@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import warnings
@@ -86,7 +87,7 @@ class Iterator(PyDataset):  # type: ignore[misc]
         self._check_index(idx)
         with self.lock:
             chosen = self._choose(idx, self, np.random)
-            return self._get_batches_of_transformed_samples(chosen)
+        return self._get_batches_of_transformed_samples(chosen)
 
     def __iter__(self) -> Iterator:
         """Return the iterator itself; it never ends."""
@@ -95,7 +96,8 @@ class Iterator(PyDataset):  # type: ignore[misc]
     def __next__(self) -> Any:
         """Return the next batch; after the last one a new epoch begins."""
         with self.lock:
-            return self._get_batches_of_transformed_samples(next(self.index_generator))
+            chosen = next(self.index_generator)
+        return self._get_batches_of_transformed_samples(chosen)
 
     def next(self) -> Any:
         """Return the next batch, as older Keras versions spelt it."""
@@ -141,7 +143,8 @@ class Iterator(PyDataset):  # type: ignore[misc]
     def _choose_next(self, position: Any, rng: Any) -> NDArray[np.intp]:
         """Return the samples of the next batch, and move `position` on."""
         self._seed_batch(position, rng)
-        if position.batch_index == 0:
+        if position.batch_index == 0 or position.index_array is None:
+            position.batch_index = 0
             if position is self:
                 self._set_index_array()
             else:
@@ -170,6 +173,11 @@ class BegunBatch:
     images: ImageBatch
     index_array: NDArray[np.intp]
     file_names: list[str]
+    chosen: NDArray[np.intp]  # a view of the order, of which `index_array` is a copy
+
+    def is_current(self) -> bool:
+        """Return whether nobody has changed the order in place."""
+        return np.array_equal(self.chosen, self.index_array)
 
     def cancel(self) -> None:
         """Give the images up."""
@@ -214,14 +222,17 @@ class ImageIterator(Iterator):
 
     def _take(self, idx: int | None) -> Any:
         with self.lock:
-            settings = settings_of(self, self.image_data_generator, volatile=_PLACE)
+            settings = [
+                settings_of(self, volatile=_PLACE),
+                settings_of(self.image_data_generator, is_deep=True),
+            ]
             position = Position(self.batch_index, self.total_batches_seen, self.index_array)
             begin = self._begin_at
             begun = self._ahead.take(begin, idx, position, settings, self.seed is not None)
             for name, value in vars(begun.end).items():
                 setattr(self, name, value)
             depth = _prefetch(self.image_data_generator)
-            self._ahead.go_on(begin, begun, len(self), depth)
+            self._ahead.go_on(begin, begun, 0 if idx is None else len(self), depth)
         return self._finish(begun.batch)  # unlocked: other threads may ask for theirs meanwhile
 
     def _works_by_itself(self) -> bool:
@@ -239,8 +250,12 @@ class ImageIterator(Iterator):
 
     def _begin_at(self, idx: int | None, position: Position, rng: Any) -> BegunBatch:
         if idx is None:
-            return self._begin_batch(self._choose_next(position, rng), rng)
-        return self._begin_batch(self._choose(idx, position, rng), rng)
+            chosen = self._choose_next(position, rng)
+        else:
+            chosen = self._choose(idx, position, rng)
+        batch = self._begin_batch(chosen.copy(), rng)
+        batch.chosen = chosen
+        return batch
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -259,7 +274,9 @@ class ImageIterator(Iterator):
 
     def _get_batches_of_transformed_samples(self, index_array: NDArray[np.intp]) -> Any:
         """Return the batch of these samples."""
-        return self._finish(self._begin_batch(index_array, np.random))
+        with self.lock:  # the random numbers of a batch are drawn without another's between them
+            begun = self._begin_batch(index_array, np.random)
+        return self._finish(begun)
 
     def _finish(self, batch: BegunBatch) -> Any:
         images = batch.images.result()
@@ -289,7 +306,8 @@ class ImageIterator(Iterator):
             lane=self._own_lane(getattr(generator, "threads", None)),
             rng=rng,
         )
-        return BegunBatch(images, index_array, self._draw_file_names(index_array, rng))
+        names = self._draw_file_names(index_array, rng)
+        return BegunBatch(images, index_array, names, index_array)
 
     def _rendering_generator(self) -> Any:
         """Return what augments: nothing for None, and for validation that is to be left alone."""
@@ -298,7 +316,8 @@ class ImageIterator(Iterator):
             return Unchanged(self.data_format)
         if self.is_validation and getattr(generator, "augment_validation", None) is False:
             return generator.without_augmentation()
-        return generator
+        # The threads must not see what somebody changes while they work.
+        return copy.copy(generator) if self._works_by_itself() else generator
 
     def _draw_file_names(self, index_array: NDArray[np.intp], rng: Any) -> list[str]:
         """Draw the names of saved images right after their transforms, as Keras does."""

@@ -90,10 +90,13 @@ class Renderer:
         self._is_own = is_own(generator, "apply_transform", "standardize")
         self._is_float = pixel_dtype.kind == "f" and batch_dtype in _FUSED_DTYPES
         self._warps = self._whitens_batch = False
+        self._patterns: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._scaling: _Scaling | None = None
         if self._is_own:
             self._whitens_batch = generator.zca_whitening and batch_dtype.kind == "f"
             self._warps = self._is_float and can_fuse(generator)
+            if self._is_float:
+                self._patterns = feature_patterns(generator, image_shape)
             if self._warps:
                 self._scaling = _scaling(generator, image_shape[generator.channel_axis - 1])
 
@@ -108,7 +111,8 @@ class Renderer:
         if self._is_own and is_own(generator, "get_random_transform"):
             transforms = draw_transforms(generator, *self._size(), count, rng)
         else:
-            parameters = [generator.get_random_transform(self._image_shape) for _ in range(count)]
+            draw = _no_transform if is_still(generator) else generator.get_random_transform
+            parameters = [draw(self._image_shape) for _ in range(count)]
             if not self._is_own:
                 return TransformPlan(parameters=parameters)
             transforms = Transforms.of(parameters)
@@ -151,11 +155,15 @@ class Renderer:
         gain, bias, is_uniform, colour = self._scaling
         # Float levels that only change place must not be interpolated: inf and NaN would spread.
         can_copy = is_uniform or _is_float(images)
-        if isinstance(images, list) or not can_copy or transforms.are_moved().any():
+        moved = transforms.are_moved()
+        if isinstance(images, list) or not can_copy or moved.any():
             self._warp(images, plan, out, colour)
-            return
+            if moved.all() or not _is_float(images):
+                return
         axis = self.generator.channel_axis - 1
-        for i, image in enumerate(_gathered(images)):
+        images = _gathered(images)
+        for i in np.flatnonzero(~moved):
+            image = images[i]
             source = self._flipped(image, transforms.flips[i])
             if is_uniform:
                 scale_levels(source, gain[0], bias[0], out[i])
@@ -219,7 +227,7 @@ class Renderer:
 
     def _standardize(self, work: NDArray[np.float32], out: NDArray[Any]) -> None:
         generator = self.generator
-        patterns = feature_patterns(generator, self._image_shape)
+        patterns = self._patterns
         samplewise = generator.samplewise_center or generator.samplewise_std_normalization
         if out is work and not (generator.rescale or samplewise or patterns):
             return
@@ -238,7 +246,7 @@ class Renderer:
         )
 
     def _render_steps(self, images: Images, transforms: Transforms, out: NDArray[Any]) -> None:
-        images = _gathered(images)
+        images = _own_copies(images)
         for i, target in enumerate(out):
             pixels = self._finish_steps(images[i], transforms.part(i, i + 1), target)
             if pixels is not target:
@@ -270,7 +278,7 @@ class Renderer:
     def _render_public(
         self, images: Images, parameters: Sequence[TransformParameters], out: NDArray[Any]
     ) -> None:
-        for target, image, drawn in zip(out, _gathered(images), parameters, strict=True):
+        for target, image, drawn in zip(out, _own_copies(images), parameters, strict=True):
             pixels = self._in_data_format(image).astype(self._pixel_dtype, order="C")
             pixels = self.generator.apply_transform(pixels, drawn)
             target[...] = self.generator.standardize(pixels)
@@ -291,6 +299,15 @@ class Renderer:
         return image
 
 
+def is_still(generator: Any) -> bool:
+    """Return whether this is a copy made by `without_augmentation`."""
+    return bool(getattr(generator, "_is_still", False))
+
+
+def _no_transform(image_shape: tuple[int, ...]) -> dict[str, Any]:
+    return {}
+
+
 def is_own(generator: Any, *names: str) -> bool:
     """Return whether these methods are our class's own, so that they need not be called."""
     return hasattr(generator, "_keeps") and bool(generator._keeps(*names))
@@ -298,6 +315,11 @@ def is_own(generator: Any, *names: str) -> bool:
 
 def _gathered(images: Images) -> NDArray[Any] | list[NDArray[Any]]:
     return images.array[images.sources] if isinstance(images, Picked) else images
+
+
+def _own_copies(images: Images) -> list[NDArray[Any]]:
+    """Copy images that may lie in scratch memory: a user's function could read files into it."""
+    return [np.array(image) for image in _gathered(images)]
 
 
 def _is_float(images: Images) -> bool:

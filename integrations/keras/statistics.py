@@ -111,6 +111,7 @@ def fit_statistics(
     augment : bool
         Take the statistics of `rounds` randomly transformed copies of each image instead.
     """
+    _check_dtype(generator)
     total = count * (rounds if augment else 1)
     axis = generator.channel_axis
     channels = image_shape[axis - 1]
@@ -122,6 +123,16 @@ def fit_statistics(
         if whitening is not None:
             whitening.add(chunk.reshape(len(chunk), -1))
     _set_statistics(generator, moments, whitening, image_shape)
+
+
+def _check_dtype(generator: ImageDataGenerator) -> None:
+    dtype = np.dtype(generator.dtype)
+    is_needed = generator.featurewise_center or generator.featurewise_std_normalization
+    if is_needed and dtype.kind not in "fc":
+        raise TypeError(
+            f"The generator's `dtype` is {dtype}, which cannot hold a mean or standard deviation. "
+            'Make the ImageDataGenerator with `dtype="float32"` for featurewise options.'
+        )
 
 
 def _set_statistics(

@@ -160,3 +160,21 @@ def test_a_forked_child_starts_anew_and_refuses_the_parents_work():
         [sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=True
     )
     assert result.stdout.strip() == "0"
+
+
+def test_a_cancelled_job_skips_what_has_not_begun():
+    begun, go_on = [], threading.Event()
+
+    def work(start, stop):
+        begun.append(start)
+        go_on.wait(10)
+
+    job = Lane(1).start(work, 5, 1)
+    while not begun:
+        time.sleep(0.001)
+    job.cancel()
+    go_on.set()
+    job.finish()
+    assert begun == [0]
+    with pytest.raises(RuntimeError, match="cancelled"):
+        job.wait()

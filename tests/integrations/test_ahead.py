@@ -3,12 +3,13 @@
 import gc
 import os
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 
-from fusewarp.integrations.keras.ahead import same_state
+from fusewarp.integrations.keras.ahead import Ahead, same_state
 from fusewarp.keras import ImageDataGenerator
 from oracles.keras_generator import KerasGenerator, as_keras
 
@@ -38,14 +39,14 @@ def assert_same(ours, theirs):
 
 
 class Script:
-    """What a script may do between two batches; after each step, the next random number."""
+    """What a script may do between two batches."""
 
-    steps = ("nothing", "draw", "seed", "reset", "epoch", "range", "index", "nothing", "nothing")
+    steps = ("draw", "seed", "reset", "epoch", "range", "index", "list", "order", "mean")
 
-    def run(self, iterator, generator, seed):
+    def run(self, iterator, generator):
         np.random.seed(3)
-        for number in range(40):
-            step = self.steps[(number * (seed or 1)) % len(self.steps)]
+        for number in range(120):
+            step = self.steps[number // 4 % len(self.steps)] if number % 4 == 3 else "nothing"
             if step == "draw":
                 np.random.normal()
             elif step == "seed":
@@ -56,19 +57,38 @@ class Script:
                 iterator.on_epoch_end()
             elif step == "range":
                 generator.rotation_range = number
+            elif step == "list":
+                generator.zoom_range[:] = [0.5, 1 + number / 100]
+            elif step == "order":
+                iterator.index_array[:] = iterator.index_array[::-1].copy()
+            elif step == "mean":
+                generator.mean += 5
             yield iterator[number % 3] if step == "index" else next(iterator)
 
 
-@pytest.mark.parametrize("seed", [None, 2, 7])
-def test_a_script_finds_keras_batches_and_keras_random_state(seed):
-    ours, theirs = flow(seed=seed), keras_flow(seed)
-    mine, others = ours.image_data_generator, theirs.image_data_generator
-    our_states = [(batch, state()) for batch in Script().run(ours, mine, seed)]
-    with as_keras():
-        their_states = [(batch, state()) for batch in Script().run(theirs, others, seed)]
-    for (batch, after), (expected, expected_after) in zip(our_states, their_states, strict=True):
+@pytest.mark.parametrize("seed", [None, 2])
+def test_a_script_finds_keras_batches_and_keras_random_state(seed, monkeypatch):
+    found = []
+
+    def count(ahead, *arguments, matching=Ahead._matching):
+        had_any = bool(ahead._queue)
+        begun = matching(ahead, *arguments)
+        found.append((had_any, begun is not None))
+        return begun
+
+    monkeypatch.setattr(Ahead, "_matching", count)
+    options = OPTIONS | {"featurewise_center": True}
+    runs = []
+    for generator in (ImageDataGenerator(**options, quirks="keras"), KerasGenerator(**options)):
+        generator.mean = np.full((1, 1, 3), 99, np.float32)
+        iterator = generator.flow(photos(), np.arange(10), batch_size=4, seed=seed)
+        with as_keras():
+            runs.append([(batch, state()) for batch in Script().run(iterator, generator)])
+    for (batch, after), (expected, expected_after) in zip(*runs, strict=True):
         assert_same(batch, expected)
         assert same_state(after, expected_after)
+    assert found.count((True, True)) > 50  # handed out as begun ahead
+    assert found.count((True, False)) > 15  # thrown away
 
 
 def count_begun(iterator):
@@ -116,6 +136,20 @@ def test_no_batch_is_begun_beyond_the_last_index():
     assert len(begun) == 3
 
 
+def test_a_place_set_before_the_first_batch_is_forgotten_as_in_keras():
+    ours, theirs = flow(seed=1), keras_flow(seed=1)
+    ours.batch_index = theirs.batch_index = 2
+    for _ in range(4):
+        with as_keras():
+            assert_same(next(ours), next(theirs))
+
+
+def test_a_batch_size_of_0_gives_empty_batches_as_in_keras():
+    iterator = ImageDataGenerator().flow(photos(), batch_size=0)
+    for _ in range(4):
+        assert next(iterator).shape == (0, 20, 27, 3)
+
+
 def test_prefetch_0_begins_nothing_and_changes_nothing():
     without, ahead = flow(prefetch=0, seed=4), flow(seed=4)
     begun = count_begun(without)
@@ -125,7 +159,7 @@ def test_prefetch_0_begins_nothing_and_changes_nothing():
         assert len(begun) == number + 1
 
 
-def test_a_script_that_draws_between_batches_stops_it():
+def test_a_script_that_draws_between_batches_stops_it_for_a_while():
     iterator = flow()
     begun = count_begun(iterator)
     for _ in range(12):
@@ -135,6 +169,9 @@ def test_a_script_that_draws_between_batches_stops_it():
     settled = len(begun)
     next(iterator)
     assert len(begun) == settled + 1
+    for _ in range(40):
+        next(iterator)
+    assert len(begun) == settled + 1 + 40 + 2
 
 
 @pytest.mark.parametrize("prefetch", [-1, 1.5, True])
@@ -164,6 +201,52 @@ def test_a_list_changed_in_place_takes_effect_too():
     assert abs(next(iterator) - still).max() > 1
 
 
+def test_a_setting_changed_and_restored_in_between_is_not_seen():
+    generator = ImageDataGenerator(preprocessing_function=lambda image: image + 1)
+    iterator = generator.flow(photos(), batch_size=4, shuffle=False)
+    for number in range(12):
+        batch = next(iterator)
+        kept, generator.preprocessing_function = generator.preprocessing_function, None
+        generator.rescale = 5.0
+        time.sleep(0.002)
+        generator.preprocessing_function, generator.rescale = kept, None
+        expected = photos()[4 * (number % 3) :][:4] + np.float32(1)
+        np.testing.assert_array_equal(batch, expected)
+
+
+def test_an_array_of_a_list_may_be_exchanged():
+    iterator = ImageDataGenerator().flow((photos(), [np.arange(10)]), batch_size=4, shuffle=False)
+    for _ in range(4):
+        next(iterator)
+    iterator.x_misc[0] = np.arange(10) * 2
+    for _ in range(3):
+        extra = next(iterator)[1]
+    np.testing.assert_array_equal(extra, [0, 2, 4, 6])
+
+
+def mix_with(inner):
+    return lambda image: 0.5 * image + 0.5 * next(inner)[0]
+
+
+def test_a_users_function_may_take_batches_that_the_script_takes_too():
+    inner = ImageDataGenerator().flow(photos(), batch_size=1)
+    generator = ImageDataGenerator(preprocessing_function=mix_with(inner))
+    outer = generator.flow(photos(), batch_size=5)
+    done = []
+
+    def script():
+        for _ in range(30):
+            next(outer)
+            for _ in range(3):
+                next(inner)
+        done.append(True)
+
+    thread = threading.Thread(target=script, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert done
+
+
 def test_an_error_comes_from_the_batch_that_has_it():
     calls = []
 
@@ -181,6 +264,25 @@ def test_an_error_comes_from_the_batch_that_has_it():
     with pytest.raises(RuntimeError, match="no such colour"):
         next(iterator)
     assert next(iterator).shape[0] == 4
+
+
+def test_nothing_writes_to_a_batch_whose_caller_was_interrupted(monkeypatch):
+    running = []
+
+    def slow(image):
+        running.append(1)
+        time.sleep(0.02)
+        running.pop()
+        return image
+
+    def interrupt(job):
+        raise KeyboardInterrupt
+
+    iterator = ImageDataGenerator(preprocessing_function=slow).flow(photos())
+    monkeypatch.setattr("fusewarp.engine.threads.Job.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert running == []
 
 
 def test_data_that_change_their_length_are_refused():

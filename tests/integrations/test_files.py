@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from fusewarp.integrations.keras.geometry import Transforms
-from fusewarp.integrations.keras.warping import kernel_maps
+from fusewarp.integrations.keras.warping import kernel_maps, useful_size
 from fusewarp.keras import ImageDataGenerator
 from oracles import warp_reference
 
@@ -225,3 +225,53 @@ def test_statistics_fitted_later_reach_the_validation_images(photos):
     iterator = generator.flow(images, subset="validation")
     generator.fit(images)
     np.testing.assert_allclose(next(iterator), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("zoom_range", "expected"),
+    [
+        (0.0, (100, 150)),
+        (0.5, (200, 300)),
+        ((2, 3), (100, 150)),
+        ((0.8, 1), (125, 188)),
+        (1, (0, 0)),
+    ],
+)
+def test_the_useful_size_allows_for_the_largest_enlargement(zoom_range, expected):
+    assert useful_size(ImageDataGenerator(zoom_range=zoom_range), (100, 150)) == expected
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float64"}, {"dtype": "uint8"}, {}])
+def test_a_users_function_may_read_other_files(tmp_path, options):
+    for name, shade in (("outer", 50), ("inner", 200)):
+        (tmp_path / name / "a").mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (20, 20), (shade,) * 3).save(tmp_path / name / "a" / f"{number}.png")
+    flags = {"target_size": (20, 20), "class_mode": None}
+    inner = ImageDataGenerator().flow_from_directory(tmp_path / "inner", **flags)
+
+    class Reading(ImageDataGenerator):
+        def standardize(self, x):
+            next(inner)
+            return x
+
+    generators = [Reading(**options)]
+    generators.append(
+        ImageDataGenerator(preprocessing_function=lambda x: (next(inner), x)[1], **options)
+    )
+    for generator in generators:
+        outer = generator.flow_from_directory(tmp_path / "outer", **flags)
+        for _ in range(3):
+            np.testing.assert_array_equal(next(outer), 50)
+
+
+class AlwaysFlipped(ImageDataGenerator):
+    def get_random_transform(self, img_shape, seed=None):
+        return {"flip_horizontal": 1}
+
+
+def test_validation_is_left_alone_by_a_subclass_that_draws_too():
+    images = np.random.default_rng(0).integers(0, 256, (10, 5, 6, 3), np.uint8)
+    generator = AlwaysFlipped(validation_split=0.4, augment_validation=False)
+    batch = next(generator.flow(images, subset="validation", shuffle=False))
+    np.testing.assert_array_equal(batch, images[:4])

@@ -250,6 +250,57 @@ def test_infinite_levels_stay_in_their_pixel_when_nothing_is_warped():
     assert np.isfinite(batch).sum() == batch.size - 1
 
 
+def test_infinite_levels_stay_in_their_pixel_with_a_mean_of_each_channel():
+    images = photos(2, dtype=np.float32)
+    images[0, 3, 4, 1] = np.inf
+    generator = ImageDataGenerator(featurewise_center=True)
+    generator.mean = np.float32([[[1, 2, 3]]])
+    batch = next(generator.flow(images, shuffle=False))
+    assert np.isfinite(batch).sum() == batch.size - 1
+    np.testing.assert_array_equal(batch[1], images[1] - np.float32([1, 2, 3]))
+
+
+class SomeMoved(ImageDataGenerator):
+    def get_random_transform(self, img_shape, seed=None):
+        self.drawn = getattr(self, "drawn", 0) + 1
+        return {"theta": 20 * (self.drawn % 2)}
+
+
+def test_nan_stays_in_images_that_are_not_moved_by_the_fused_pass_either():
+    images = photos(4, dtype=np.float32)
+    images[:, 3, 4, 1] = np.nan
+    batch = next(SomeMoved(rescale=0.5).flow(images, shuffle=False))
+    np.testing.assert_array_equal(batch[[1, 3]], images[[1, 3]] * np.float32(0.5))
+    assert np.isnan(batch[0]).sum() > 1
+
+
+def test_infinite_levels_stay_in_images_that_are_not_moved_beside_some_that_are():
+    images = photos(4, dtype=np.float32)
+    images[1, 3, 4, 1] = np.inf
+    generator = SomeMoved(preprocessing_function=lambda image: image)
+    batch = next(generator.flow(images, shuffle=False))
+    np.testing.assert_array_equal(batch[[1, 3]], images[[1, 3]])
+    assert abs(batch[0] - images[0]).max() > 1
+
+
+def test_a_channel_that_never_changes_becomes_zero():
+    images = photos(dtype=np.float32)
+    images[..., 1] = 137.3
+    generator = ImageDataGenerator(
+        featurewise_center=True, featurewise_std_normalization=True, rotation_range=20
+    )
+    generator.fit(images)
+    batch = next(generator.flow(images))
+    np.testing.assert_array_equal(batch[..., 1], 0)
+    assert 0.5 < batch[..., 0].std() < 2
+
+
+def test_a_preprocessing_function_must_keep_the_shape():
+    generator = ImageDataGenerator(preprocessing_function=lambda image: image[:1, :1])
+    with pytest.raises(ValueError, match=re.escape("(20, 27, 3); it returned one of (1, 1, 3)")):
+        next(generator.flow(photos()))
+
+
 def test_subset_splits_everything_weights_too():
     images, labels, weights = photos(), np.tile([0, 1], 5), np.arange(10) / 10
     extra = np.arange(10) * 7

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from fusewarp.kernels import warp
+from fusewarp.kernels.grid import take_grid
 from oracles import warp_reference as reference
 
 PAGE = mmap.PAGESIZE
@@ -59,15 +60,32 @@ def check(rng, shape, out_shape, dtype, layout, fill_mode, at_end):
     target_shape = (2, *out_shape, 3) if layout == "HWC" else (2, 3, *out_shape)
     target = Room(4 * int(np.prod(target_shape))).array(target_shape, dtype, at_end)
     maps, colour = place(maps, at_end), place(colour, at_end)
-    warp(images, maps, target, colour=colour, layout=layout, fill_mode=fill_mode)
-    levels = reference.warp(images, maps, out_shape, fill_mode, "bilinear")
+    sources = np.array([1, 0])  # the array's last image first
+    warp(images, maps, target, colour=colour, sources=sources, layout=layout, fill_mode=fill_mode)
+    levels = reference.warp(images[sources], maps, out_shape, fill_mode, "bilinear")
     target = target if layout == "HWC" else target.transpose(0, 2, 3, 1)
     sure = ~reference.near_jump(maps, shape, out_shape, fill_mode, "bilinear")
     np.testing.assert_allclose(target[sure].astype(float), levels[sure], atol=0.6, rtol=0)
 
 
+def check_grid(rng, shape, out_shape, at_end):
+    image = place(rng.integers(0, 256, (*shape, 3), np.uint8), at_end)
+    rows, cols = (
+        rng.integers(0, size, count) for size, count in zip(shape, out_shape, strict=True)
+    )
+    rows[-1], cols[0], cols[-1] = shape[0] - 1, shape[1] - 1, shape[1] - 1
+    out_shape = (*out_shape, 3)
+    out = Room(int(np.prod(out_shape))).array(out_shape, np.uint8, at_end)
+    take_grid(image, rows, cols, out)
+    np.testing.assert_array_equal(out, image[rows[:, None], cols])
+
+
 def main():
     rng = np.random.default_rng(5)
+    for at_end in (True, False):
+        for shape in [(1, 1), (2, 2), (5, 4)]:
+            for out_shape in [(1, 1), (3, 7)]:
+                check_grid(rng, shape, out_shape, at_end)
     for shape in [(2, 2), (1, 3), (3, 2), (5, 4), (1, 9), (31, 23)]:
         for out_shape in [shape, (1, 1), (3, 33)]:
             for dtype in (np.uint8, np.float16, np.float32):

@@ -53,7 +53,9 @@ def expected_brightness(image, factor, is_opaque):
     return bright / np.float32(255) * (high - low) + low if is_stretched else bright
 
 
-@pytest.mark.parametrize("ends", [(0, 255), (0, 1), (-40, 300), (7, 7), (-3, -3)])
+@pytest.mark.parametrize(
+    "ends", [(0, 255), (0, 1), (-40, 300), (-40, 200), (10, 300), (7, 7), (-3, -3)]
+)
 @pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.7, -0.5])
 def test_brightness_is_numpys_to_the_last_bit(ends, factor):
     images = levels(*ends)
