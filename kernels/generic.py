@@ -1,9 +1,9 @@
 """The loop over a batch for every layout, number of channels and type: the definition of a warp."""
 
 import numpy as np
-from numba import njit
 
 from .codes import BILINEAR, CONSTANT
+from .compiling import batch_loop
 from .pixel import (
     BLOCK,
     block_base,
@@ -16,12 +16,6 @@ from .pixel import (
     step_from_base,
     store,
 )
-
-# Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time.
-batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)
-# For sums in float64 only: in any order, they take a fifth of the time.
-sum_loop = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})
-
 
 NO_COLOUR = np.zeros((1, 0, 0), np.float32)
 NO_COLOUR.flags.writeable = False

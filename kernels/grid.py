@@ -3,7 +3,7 @@
 import numpy as np
 from numba import config
 
-from .generic import batch_loop
+from .compiling import batch_loop
 from .pixel import pixel_function
 from .simd import copy_word
 

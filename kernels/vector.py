@@ -5,13 +5,12 @@ same pixel functions as the generic loop; it has no branch, so LLVM makes vector
 `simd.py` works on one pixel at a time, three channels at once. kernels/README.md derives both.
 """
 
-from functools import cache
-
 import numpy as np
 from numba import config
 
 from .codes import BILINEAR, CONSTANT, MIRROR, NEAREST_EDGE, REFLECT, WRAP
-from .generic import batch_loop, read_only, view_target
+from .compiling import batch_loop_factory
+from .generic import read_only, view_target
 from .pixel import (
     BLOCK,
     ZERO,
@@ -78,13 +77,12 @@ def applies(images: np.ndarray, out: np.ndarray, interpolation: int) -> bool:
     )
 
 
-@cache
+@batch_loop_factory
 def make_row_locator(fill_mode):
     """Compile `locate_row` for one fill mode: a branch on it in the loop would stop vectors."""
     fold = FOLDS[fill_mode]
     is_constant = fill_mode == CONSTANT
 
-    @batch_loop
     def locate_row(inverse_map, out_row, size, offsets, row_weights, col_weights):
         """Find where the pixels of one output row come from.
 
@@ -158,7 +156,7 @@ def paint_full(pixel, columns):
     return multiply_add(columns[2], spread_blue(pixel), total)
 
 
-@cache
+@batch_loop_factory
 def make_rgb_loop(fill_mode, is_diagonal, is_planar):
     """Compile the loop over a batch for one fill mode, kind of colour matrix and layout."""
     locate_row = make_row_locator(fill_mode)
@@ -166,7 +164,6 @@ def make_rgb_loop(fill_mode, is_diagonal, is_planar):
     store_fast = store_planar if is_planar else store_rgb_wide
     store = store_planar if is_planar else store_rgb
 
-    @batch_loop
     def warp_rgb(
         images,
         shape,

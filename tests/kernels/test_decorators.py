@@ -7,9 +7,10 @@ import fusewarp.kernels
 
 HOMES = {
     "pixel.py": ['pixel_function = njit(inline="always")'],
-    "generic.py": [
-        'batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
-        'sum_loop = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})',
+    "compiling.py": [
+        'compile_batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
+        "compile_sum_loop = "
+        'njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})',
     ],
 }
 
