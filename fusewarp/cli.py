@@ -10,7 +10,7 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from . import __version__, cli_demo, cli_predict, cli_preview, cli_train
+from . import __version__, cli_demo, cli_predict, cli_preview, cli_train, cli_warmup
 
 P = ParamSpec("P")
 USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
@@ -71,5 +71,6 @@ for module, command in (
     (cli_train, cli_train.train),
     (cli_predict, cli_predict.predict),
     (cli_preview, cli_preview.preview),
+    (cli_warmup, cli_warmup.warmup),
 ):
     app.command(epilog=module.EXAMPLES)(one_sentence(command))

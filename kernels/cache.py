@@ -73,14 +73,22 @@ STAMP = source_stamp(SOURCES)  # of the sources that this process runs
 
 
 def kernel_folder() -> Path | None:
-    """Return the folder of the loops this process may use, which need not exist, or None.
-
-    None too when a source file was edited after it was imported: what runs is neither text then.
-    """
+    """Return the folder of the loops this process may use, which need not exist, or None."""
     root = cache_root()
-    if root is None or STAMP is None or source_stamp(SOURCES) != STAMP:
-        return None
-    return root / STAMP
+    return None if root is None or why_off() else root / str(STAMP)
+
+
+def why_off() -> str:
+    """Say why nothing is kept or loaded; an empty string where it is."""
+    if os.environ.get(OFF) == "0":
+        return f"{OFF}=0 switches it off."
+    if cache_root() is None:
+        return f"There is no home folder; set {FOLDER}."
+    if STAMP is None:
+        return f"The source files are not in {SOURCES}, so that an edited kernel could not be told."
+    if source_stamp(SOURCES) != STAMP:  # what runs is neither the old text nor the new one
+        return f"A file in {SOURCES} was edited after this process had read it."
+    return ""
 
 
 def read(folder: Path, name: str, key: str) -> bytes | None:

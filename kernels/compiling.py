@@ -11,6 +11,9 @@ import inspect
 import logging
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
@@ -77,7 +80,7 @@ def batch_loop_factory(factory):
     return make
 
 
-def variant_name(factory, function, arguments: dict) -> str:
+def variant_name(factory, function, arguments: dict[str, object]) -> str:
     """Name a function after its factory and all the arguments."""
     for parameter, value in arguments.items():
         if not isinstance(value, VARIANT_TYPES):
@@ -101,9 +104,37 @@ def _keep(function, compile_loop):
     return loop
 
 
-class KernelCache(NullCache):
+@dataclass
+class Tally:
+    """What this process has done with compiled loops; `problem`: why the last one was not kept."""
+
+    loaded: int = 0
+    compiled: int = 0
+    lost: int = 0
+    problem: str = ""
+
+
+TALLY = Tally()
+
+
+class NotKeptError(RuntimeError):
+    """Raised within `loading_only` by a call whose loop is not on disk."""
+
+
+@contextmanager
+def loading_only() -> Iterator[None]:
+    """Make loops that are neither loaded nor on disk raise `NotKeptError` instead of compiling."""
+    KernelCache.may_compile = False
+    try:
+        yield
+    finally:
+        KernelCache.may_compile = True
+
+
+class KernelCache(NullCache):  # type: ignore[misc]
     """The cache of one compiled loop. No trouble with it stops a warp: it then just compiles."""
 
+    may_compile = True
     _has_said_slow = _has_noted_use = False  # of the process
 
     def __init__(self, function):
@@ -113,10 +144,16 @@ class KernelCache(NullCache):
     def load_overload(self, signature, target_context):
         """Return the compiled loop for the types of a call, or None."""
         target_context.refresh()
-        self._started = time.perf_counter()
         folder = cache.kernel_folder()
-        if folder is None:
-            return None
+        loop = None if folder is None else self._load(folder, signature, target_context)
+        if loop is not None:
+            TALLY.loaded += 1
+        elif not KernelCache.may_compile:
+            raise NotKeptError(self._name)
+        self._started = time.perf_counter()
+        return loop
+
+    def _load(self, folder: Path, signature, target_context):
         try:
             key = self._key(signature, target_context.codegen())
             payload = cache.read(folder, self._file_name(), key)
@@ -133,11 +170,14 @@ class KernelCache(NullCache):
         """Keep a compiled loop, and say so if it took long."""
         seconds = time.perf_counter() - self._started
         folder = cache.kernel_folder()
-        problem = None if folder is None else self._save(folder, signature, compiled)
+        problem = "" if folder is None else self._save(folder, signature, compiled)
+        TALLY.compiled += 1
+        if problem:
+            TALLY.lost, TALLY.problem = TALLY.lost + 1, problem
         if seconds > SECONDS_WORTH_SAYING:
             self._say_slow(seconds, folder, problem)
 
-    def _save(self, folder: Path, signature, compiled) -> str | None:
+    def _save(self, folder: Path, signature, compiled) -> str:
         """Write the file; return what stood in the way, if anything did."""
         if not names_are_unique(compiled.library):
             return f"{self._name} calls code of no lasting name"
@@ -147,16 +187,16 @@ class KernelCache(NullCache):
         except Exception as error:  # not writable, full, or not to be pickled: only time is lost
             return f"{error}; {cache.FOLDER} may name another folder"
         self._note_use(folder)
-        return None
+        return ""
 
     @staticmethod
-    def _say_slow(seconds: float, folder: Path | None, problem: str | None) -> None:
+    def _say_slow(seconds: float, folder: Path | None, problem: str) -> None:
         if KernelCache._has_said_slow:
             return
         KernelCache._has_said_slow = True
         level = logging.INFO if folder is None else logging.WARNING
         fate = "not kept" if folder is None else f"kept in {folder}"
-        fate = fate if problem is None else f"not {fate}: {problem}"
+        fate = f"not {fate}: {problem}" if problem else fate
         LOGGER.log(
             level,
             "Compiled an image kernel for %.1f s (%s). `fusewarp warmup` compiles all ahead.",

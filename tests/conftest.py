@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["FUSEWARP_CACHE"] = "0"  # what is tested is compiled here; the cache's tests switch it on
+os.environ["FUSEWARP_CACHE"] = (
+    "0"  # what is tested is compiled here; the cache's tests switch it on
+)
 
 import numpy as np
 import pytest

@@ -1,0 +1,114 @@
+"""Calls that together compile what users usually need, on tiny images: what `warmup` keeps on disk.
+
+Each goes through the public functions, so that it compiles what a user's call would.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from .codes import FILL_CODES
+from .compiling import TALLY, NotKeptError, Tally, loading_only
+from .grid import take_grid
+from .levels import change_levels, standardize
+from .warp import warp
+
+Call = tuple[str, Callable[[], None]]
+
+DTYPES = ("float32", "uint8", "float16")
+LAYOUTS = ("HWC", "CHW")
+COLOURS = ("plain", "mixed")
+OTHER_IMAGES = ((1, "uint8"), (4, "uint8"), (1, "float32"), (3, "float32"))
+
+
+def warp_call(
+    channels: int,
+    source: str,
+    target: str,
+    fill_mode: str = "nearest",
+    layout: str = "HWC",
+    colours: str = "plain",
+    interpolation: str = "bilinear",
+) -> Call:
+    """Describe and make a call of `warp`; `mixed` colours need a full colour matrix."""
+    name = f"warp {channels} x {source} to {target}, {fill_mode}, {layout}, {colours}"
+    images = np.zeros((1, 4, 4, channels), source)
+    maps = np.eye(2, 3, dtype=np.float32)[np.newaxis]
+    out = np.empty((1, 4, 4, channels) if layout == "HWC" else (1, channels, 4, 4), target)
+    fill = 1.0 if colours == "mixed" else 0.0
+    colour = np.full((1, channels, channels + 1), fill, np.float32)
+    call = partial(
+        warp,
+        images,
+        maps,
+        out,
+        colour=colour,
+        fill_mode=fill_mode,
+        layout=layout,
+        interpolation=interpolation,
+    )
+    return f"{name}, {interpolation}", call
+
+
+def rgb_calls(fill_mode: str) -> Iterator[Call]:
+    """Warp RGB of uint8 to every type, layout and kind of colour matrix."""
+    for target, layout, colours in product(DTYPES, LAYOUTS, COLOURS):
+        yield warp_call(3, "uint8", target, fill_mode, layout, colours)
+
+
+def other_calls() -> Iterator[Call]:
+    """Warp gray, RGBA and float images, pick the nearest pixel, and do what follows a warp."""
+    for (channels, source), fill_mode in product(OTHER_IMAGES, FILL_CODES):
+        yield warp_call(channels, source, "float32", fill_mode)
+    yield warp_call(3, "float32", "float32", layout="CHW")
+    for target in ("float32", "uint8"):
+        yield warp_call(3, "uint8", target, interpolation="nearest")
+    yield from level_calls()
+
+
+def level_calls() -> Iterator[Call]:
+    """Change levels, standardise to both float types, and pick pixels from a grid."""
+    rows, ones = np.zeros((1, 4, 12), np.float32), np.ones(1, np.float32)
+    yield "change levels", partial(change_levels, rows, ones, ones, np.ones((1, 12), bool))
+    pattern = np.ones((1, 12), np.float32)
+    finish = partial(standardize, rows, means=pattern, gains=pattern, scale=1.0, epsilon=1e-6)
+    for dtype in ("float32", "float16"):
+        out = np.empty(rows.shape, dtype)
+        yield f"standardise to {dtype}", partial(finish, out, is_centered=True, is_scaled=True)
+    image, places = np.zeros((4, 4, 3), np.uint8), np.arange(2)
+    yield "pick pixels", partial(take_grid, image, places, places, image[:2, :2].copy())
+
+
+GROUPS: dict[str, Callable[[], Iterator[Call]]] = {
+    "gray, RGBA, float images; levels; nearest pixels": other_calls,
+    **{f"RGB, fill mode {mode}": partial(rgb_calls, mode) for mode in FILL_CODES},
+}
+
+
+def warm_up(group: str) -> Tally:
+    """Make all calls of a group; return what had to be compiled, and what was on disk."""
+    before = replace(TALLY)
+    for _, call in GROUPS[group]():
+        call()
+    return Tally(
+        TALLY.loaded - before.loaded,
+        TALLY.compiled - before.compiled,
+        TALLY.lost - before.lost,
+        TALLY.problem,
+    )
+
+
+def missing_calls() -> list[str]:
+    """Describe the usual calls that would have to compile."""
+    missing = []
+    with loading_only():
+        for group in GROUPS.values():
+            for name, call in group():
+                try:
+                    call()
+                except NotKeptError:
+                    missing.append(name)
+    return missing
