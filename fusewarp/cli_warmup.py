@@ -56,6 +56,7 @@ def _check(folder: Path) -> None:
 
 
 def _compile(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)  # said before half a minute of compiling, if not
     start = time.perf_counter()
     total = Tally()
     for group, tally in _warm_up_groups():

@@ -64,7 +64,9 @@ def test_version_is_the_packages():
     assert (result.exit_code, result.output) == (0, f"fusewarp {fusewarp.__version__}\n")
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("preview",), ("demo",)])
+@pytest.mark.parametrize(
+    "command", [(), ("train",), ("predict",), ("preview",), ("demo",), ("warmup",)]
+)
 def test_help_has_examples_and_stays_away_from_frameworks(command):
     result = run(*command, "--help")
 
