@@ -56,16 +56,21 @@ def write_pixel(dst, row, col, values, colour, use_colour):
 
 
 @batch_loop
-def warp_batch(images, inverse_maps, colour, sources, values, fill_mode, cval, interpolation, out):
+def warp_batch(
+    pixels, starts, sizes, inverse_maps, colour, values, fill_mode, cval, interpolation, out
+):
     """Warp a batch, image by image, row by row.
 
     Parameters
     ----------
-    images : (any, H, W, C) uint8, uint16 or float32
+    pixels : (any,) uint8, uint16 or float32
+        All images, (H, W, C) each.
+    starts : (n,) int64
+        The element of `pixels` that each image begins with.
+    sizes : (n, 2) int64
+        Height and width of each image.
     inverse_maps : (n, 2, 3) float32
     colour : (n, C, C + 1) float32, or (1, 0, 0) for none
-    sources : (n,) int64
-        Which of the images each one of `out` is warped from.
     values : (C,) float32
         Scratch for the levels of one pixel.
     fill_mode, interpolation : int
@@ -77,7 +82,9 @@ def warp_batch(images, inverse_maps, colour, sources, values, fill_mode, cval, i
     """
     use_colour = colour.shape[1] > 0
     for n in range(out.shape[0]):
-        src = images[sources[n]]
+        height, width, channels = sizes[n, 0], sizes[n, 1], values.size
+        length = height * width * channels
+        src = pixels[starts[n] : starts[n] + length].reshape((height, width, channels))
         dst = out[n]
         inverse_map = inverse_maps[n]
         matrix = colour[n if use_colour else 0]
@@ -93,35 +100,23 @@ def warp_batch(images, inverse_maps, colour, sources, values, fill_mode, cval, i
                     write_pixel(dst, out_row, out_col, values, matrix, use_colour)
 
 
-def run(images, inverse_maps, colour, sources, fill_mode, cval, interpolation, is_planar, out):
+def run(
+    pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, interpolation, is_planar, target
+):
     """Call `warp_batch` with arguments that have passed the checks of `warp`."""
-    colour = NO_COLOUR if colour is None else read_only(colour)
-    values = np.empty(images.shape[3], np.float32)
-    target = view_target(out)
+    colour = NO_COLOUR if colour is None else colour
     target = target.transpose(0, 2, 3, 1) if is_planar else target
-    images, inverse_maps = read_only(images), read_only(inverse_maps)
+    values = np.empty(target.shape[3], np.float32)
     with np.errstate(all="ignore"):  # huge positions may overflow: seen without the compiler only
         warp_batch(
-            images,
+            pixels,
+            starts,
+            sizes,
             inverse_maps,
             colour,
-            read_only(sources),
             values,
             fill_mode,
             cval,
             interpolation,
             target,
         )
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """Return a view nobody can write to: Numba then compiles once for both kinds of array."""
-    view: np.ndarray = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def view_target(out: np.ndarray) -> np.ndarray:
-    """Return `out`, a float16 one as its bits: Numba has no float16 on the CPU."""
-    target: np.ndarray = out.view(np.uint16) if out.dtype == np.float16 else out
-    return target

@@ -11,8 +11,8 @@ Patterns are `(P, row_length)`, and row r takes pattern ``r * P // rows``.
 import numpy as np
 
 from .compiling import batch_loop, sum_loop
-from .generic import view_target
 from .pixel import ONE, TOP_LEVEL, ZERO, pixel_function, to_float16_bits
+from .views import view_target
 
 
 @pixel_function

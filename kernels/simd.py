@@ -1,7 +1,7 @@
-"""Vector instructions for one RGB pixel, as LLVM IR of fixed-width vectors: no processor is named.
+"""Vector instructions for one pixel, as LLVM IR of fixed-width vectors: no processor is named.
 
 Numba has no short vectors, so an `@intrinsic` writes them. Between two of these functions a pixel
-is a tuple of four float32: red, green, blue and one of waste. LLVM keeps it in one register.
+is a tuple of four float32: red, green, blue, and alpha or waste. LLVM keeps it in one register.
 The processors Numba compiles for are little-endian.
 """
 
@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
 LANES = 4
+SPAN = 8  # elements of one load: two pixels that are neighbours in a row
 PIXEL = types.UniTuple(types.float32, LANES)
 
 
@@ -82,70 +83,86 @@ def _unpack(builder, vector):
     return pixel
 
 
-def _data(context, builder, array_type, array):
-    """Return the address of an array's first byte."""
-    pointer = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(pointer, BYTE.as_pointer())
+def _load_lanes(context, builder, array_type, array, place, lanes):
+    """Load elements of an array from `place` on, as float32."""
+    kind = array_type.dtype
+    pointer = builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
+    raw = _load(builder, pointer, ir.VectorType(context.get_data_type(kind), lanes))
+    if kind == types.float32:
+        return raw
+    whole = builder.zext(raw, ir.VectorType(INT, lanes))
+    return builder.sitofp(whole, ir.VectorType(FLOAT, lanes))
 
 
-def _load_neighbours(builder, data, offset):
-    """Load 8 bytes: two RGB pixels that are neighbours in a row, and two bytes of waste."""
-    return _load(builder, builder.gep(data, [offset]), ir.VectorType(BYTE, 8))
+def _lerp_ends(builder, weight, start, end):
+    """Interpolate; a weight of 1 gives `end` even where `end - start` is not exact."""
+    between = _lerp(builder, weight, start, end)
+    at_end = builder.fcmp_ordered("==", weight, ir.Constant(FLOAT, 1.0))
+    return builder.select(at_end, end, between)
 
 
-def _load_neighbours_before(last):
-    """Return the same as `_load_neighbours`, good for places up to 2 bytes beyond `last`.
+def _make_samplers(channels):
+    """Make the two intrinsics that read pixels of three or four channels."""
 
-    There the 8 bytes are read 2 bytes earlier, and shifted.
-    """
+    def signature_of(pixels):
+        return PIXEL(pixels, types.intp, types.intp, types.float32, types.float32)
 
-    def load(builder, data, offset):
-        beyond = builder.icmp_signed(">", offset, last)
-        back = builder.select(beyond, ir.Constant(LONG, 2), ir.Constant(LONG, 0))
-        raw = _load(builder, builder.gep(data, [builder.sub(offset, back)]), LONG)
-        raw = builder.lshr(raw, builder.shl(back, ir.Constant(LONG, 3)))
-        return builder.bitcast(raw, ir.VectorType(BYTE, 8))
+    def interpolate(builder, kind, neighbours, weights):
+        """Interpolate between rows, and then between columns."""
+        lerp = _lerp_ends if kind == types.float32 else _lerp
+        left, right = (lerp(builder, weights[0], *rows) for rows in neighbours)
+        return _unpack(builder, lerp(builder, weights[1], left, right))
 
-    return load
+    @intrinsic
+    def sample_pixel(typing_context, pixels, place, row_step, row_weight, col_weight):
+        """Interpolate a pixel between 2 x 2 neighbours.
+
+        The upper left one starts at element `place` of `pixels`, 1-D, the lower row `row_step`
+        elements on. Reads `SPAN` elements at both places, of which `2 * channels` are needed.
+        """
+
+        def codegen(context, builder, sig, args):
+            data, place, row_step, row_weight, col_weight = args
+            kind = sig.args[0].dtype
+            lerp = _lerp_ends if kind == types.float32 else _lerp
+            rows = [
+                _load_lanes(context, builder, sig.args[0], data, at, SPAN)
+                for at in (place, builder.add(place, row_step))
+            ]
+            columns = lerp(builder, row_weight, *rows)
+            left, right = (
+                _shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
+            )
+            return _unpack(builder, lerp(builder, col_weight, left, right))
+
+        return signature_of(pixels), codegen
+
+    @intrinsic
+    def sample_pixel_exactly(typing_context, pixels, place, row_step, row_weight, col_weight):
+        """Do as `sample_pixel`, the same to the last bit, but read no other elements."""
+
+        def codegen(context, builder, sig, args):
+            data, place, row_step, *weights = args
+            last = builder.add(place, ir.Constant(LONG, 2 * channels - LANES))
+            first = LANES - channels
+            lanes = [min(lane, LANES - 1) for lane in range(first, first + LANES)]
+            neighbours = []
+            for at in (place, last):
+                rows = [
+                    _load_lanes(context, builder, sig.args[0], data, row, LANES)
+                    for row in (at, builder.add(at, row_step))
+                ]
+                neighbours.append(rows)
+            neighbours[1] = [_shuffle(builder, row, lanes) for row in neighbours[1]]
+            return interpolate(builder, sig.args[0].dtype, neighbours, weights)
+
+        return signature_of(pixels), codegen
+
+    return sample_pixel, sample_pixel_exactly
 
 
-def _sample(builder, load, data, offset, row_step, row_weight, col_weight):
-    """Interpolate between 2 x 2 neighbours: both columns at once, then between them."""
-    rows = []
-    for place in (offset, builder.add(offset, row_step)):
-        whole = builder.zext(load(builder, data, place), ir.VectorType(INT, 8))
-        rows.append(builder.uitofp(whole, ir.VectorType(FLOAT, 8)))
-    columns = _lerp(builder, row_weight, *rows)
-    left, right = (_shuffle(builder, columns, range(first, first + 4)) for first in (0, 3))
-    return _unpack(builder, _lerp(builder, col_weight, left, right))
-
-
-@intrinsic
-def sample_rgb(typing_context, src, offset, row_step, row_weight, col_weight):
-    """Interpolate an RGB pixel of `src` (H, W, 3) uint8 between 2 x 2 neighbours.
-
-    The upper left one starts `offset` bytes into the array, the lower row `row_step` bytes on.
-    Reads 8 bytes at `offset` and at `offset + row_step`, of which 6 are needed.
-    """
-    signature = PIXEL(src, types.intp, types.intp, types.float32, types.float32)
-
-    def codegen(context, builder, sig, args):
-        data = _data(context, builder, sig.args[0], args[0])
-        return _sample(builder, _load_neighbours, data, *args[1:])
-
-    return signature, codegen
-
-
-@intrinsic
-def sample_rgb_at_end(typing_context, src, offset, row_step, row_weight, col_weight, last):
-    """Do as `sample_rgb`, the same to the last bit, but read no byte from `last + 8` on."""
-    signature = PIXEL(src, types.intp, types.intp, types.float32, types.float32, types.intp)
-
-    def codegen(context, builder, sig, args):
-        data = _data(context, builder, sig.args[0], args[0])
-        return _sample(builder, _load_neighbours_before(args[5]), data, *args[1:5])
-
-    return signature, codegen
+sample_rgb, sample_rgb_exactly = _make_samplers(3)
+sample_rgba, sample_rgba_exactly = _make_samplers(4)
 
 
 @intrinsic
@@ -169,7 +186,7 @@ def _spread(lane):
     return spread
 
 
-spread_red, spread_green, spread_blue = (_spread(lane) for lane in range(3))
+spread_red, spread_green, spread_blue, spread_alpha = (_spread(lane) for lane in range(LANES))
 
 
 def _to_uint8(builder, vector):
@@ -193,8 +210,8 @@ def _cast(builder, vector, dtype):
     return vector
 
 
-def _store(lanes_together):
-    """Make an intrinsic that stores 3 values apart, or 3 or 4 `lanes_together`."""
+def _store(channels, lanes_together):
+    """Make an intrinsic that stores the channels of a pixel apart, or `lanes_together`."""
 
     @intrinsic
     def store(typing_context, dst, place, plane, pixel):
@@ -203,9 +220,9 @@ def _store(lanes_together):
         def codegen(context, builder, sig, args):
             data = context.make_array(sig.args[0])(context, builder, args[0]).data
             vector = _cast(builder, _pack(builder, args[3]), sig.args[0].dtype)
-            place, starts = args[1], range(0, 3, lanes_together)
+            place, starts = args[1], range(0, channels, lanes_together)
             if lanes_together > 1:
-                place = builder.mul(place, ir.Constant(LONG, 3))
+                place = builder.mul(place, ir.Constant(LONG, channels))
             for start in starts:
                 part = _shuffle(builder, vector, range(start, start + lanes_together))
                 target = builder.gep(data, [place])
@@ -218,9 +235,47 @@ def _store(lanes_together):
     return store
 
 
-store_rgb = _store(3)
-store_rgb_wide = _store(4)
-store_planar = _store(1)
+store_rgb = _store(3, 3)
+store_rgb_wide = _store(3, LANES)  # one value beyond the pixel
+store_rgb_planar = _store(3, 1)
+store_rgba = _store(4, LANES)
+store_rgba_planar = _store(4, 1)
+
+
+@intrinsic
+def copy_pair(typing_context, target, to, source, start):
+    """Copy 2 elements from `source` at `start` to `target` at `to`, both 1-D of one type."""
+    signature = types.void(target, types.intp, source, types.intp)
+
+    def codegen(context, builder, sig, args):
+        pair = ir.IntType(2 * sig.args[0].dtype.bitwidth)
+        _copy(context, builder, pair, sig.args, args)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def round_to_float16(typing_context, value):
+    """Round a float32 to the nearest float16, ties to even; returns its 16 bits as uint16."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(builder.fptrunc(args[0], HALF), ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+def _copy(context, builder, unit, array_types, args):
+    target, to, source, start = args
+    destination, origin = (
+        builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+        for kind, array, place in (
+            (array_types[0], target, to),
+            (array_types[2], source, start),
+        )
+    )
+    value = _load(builder, origin, unit)
+    builder.store(value, builder.bitcast(destination, unit.as_pointer()), align=1)
 
 
 @intrinsic
@@ -229,11 +284,7 @@ def copy_word(typing_context, target, to, source, start):
     signature = types.void(target, types.intp, source, types.intp)
 
     def codegen(context, builder, sig, args):
-        destination = _data(context, builder, sig.args[0], args[0])
-        origin = _data(context, builder, sig.args[2], args[2])
-        word = _load(builder, builder.gep(origin, [args[3]]), INT)
-        place = builder.bitcast(builder.gep(destination, [args[1]]), INT.as_pointer())
-        builder.store(word, place, align=1)
+        _copy(context, builder, INT, sig.args, args)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -40,8 +40,80 @@ def check_arguments(
     _check_matrices(inverse_maps, "inverse_maps", (batch, 2, 3))
     if colour is not None:
         _check_matrices(colour, "colour", (batch, channels, channels + 1))
-    _check_memory(images, inverse_maps, colour, sources, out)
+    inputs = {"images": images, "inverse_maps": inverse_maps, "sources": sources}
+    _check_memory({**inputs, "colour": colour}, out)
     return fill_code, level, interpolation_code
+
+
+def check_ragged_arguments(
+    pixels: np.ndarray,
+    starts: np.ndarray,
+    sizes: np.ndarray,
+    inverse_maps: np.ndarray,
+    out: np.ndarray,
+    colour: np.ndarray | None,
+    fill_mode: str,
+    cval: float,
+    interpolation: str,
+    layout: str,
+) -> tuple[int, np.float32, int]:
+    """Do as `check_arguments` for `warp_ragged`."""
+    fill_code = _code(fill_mode, FILL_CODES, "fill_mode")
+    interpolation_code = _code(interpolation, INTERPOLATION_CODES, "interpolation")
+    level = _level(cval)
+    _check_array(pixels, "pixels", SOURCE_TYPES)
+    _check_array(out, "out", TARGET_TYPES)
+    if pixels.ndim != 1:
+        raise ValueError(f"`pixels` needs 1 axis, got shape {pixels.shape}.")
+    channels = _check_target(out, layout)
+    _check_places(starts, sizes, pixels, channels)
+    if out.shape[0] != starts.size:
+        raise ValueError(f"`out` needs room for {starts.size} images, got shape {out.shape}.")
+    _check_matrices(inverse_maps, "inverse_maps", (starts.size, 2, 3))
+    if colour is not None:
+        _check_matrices(colour, "colour", (starts.size, channels, channels + 1))
+    inputs = {"pixels": pixels, "starts": starts, "sizes": sizes}
+    _check_memory({**inputs, "inverse_maps": inverse_maps, "colour": colour}, out)
+    return fill_code, level, interpolation_code
+
+
+def _check_target(out: np.ndarray, layout: str) -> int:
+    """Return how many channels the target has."""
+    _check_layout(layout)
+    if out.ndim != 4 or 0 in out.shape[1:]:
+        raise ValueError(f"`out` needs 4 axes of at least 1, got shape {out.shape}.")
+    channels, *size = out.shape[1:] if layout == "CHW" else (out.shape[3], *out.shape[1:3])
+    if max(size) > MOST_PIXELS:
+        raise ValueError(f"`out` needs sizes from 1 to {MOST_PIXELS}, got shape {out.shape}.")
+    return int(channels)
+
+
+def _check_places(starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, channels: int) -> None:
+    _check_array(starts, "starts", (np.dtype(np.int64),))
+    _check_array(sizes, "sizes", (np.dtype(np.int64),))
+    if starts.ndim != 1 or sizes.shape != (starts.size, 2):
+        raise ValueError(
+            "`starts` needs the shape (n,) and `sizes` (n, 2), got "
+            f"{starts.shape} and {sizes.shape}."
+        )
+    if starts.size == 0:
+        return
+    if sizes.min() < 1 or sizes.max() > MOST_PIXELS:
+        raise ValueError(
+            f"`sizes` must be from 1 to {MOST_PIXELS}, got {sizes.min()} to {sizes.max()}."
+        )
+    ends = starts + sizes[:, 0] * sizes[:, 1] * channels  # at most 2**46 elements: no overflow
+    if starts.min() < 0 or starts.max() > pixels.size or ends.max() > pixels.size:
+        bad = int(np.argmax((starts < 0) | (starts > pixels.size) | (ends > pixels.size)))
+        raise ValueError(
+            f"Image {bad} begins at element {starts[bad]} and has the size {tuple(sizes[bad])}: "
+            f"it does not lie within `pixels` of {pixels.size} elements."
+        )
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in ("HWC", "CHW"):
+        raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
 
 
 def _code(word: str, codes: dict[str, int], name: str) -> int:
@@ -93,8 +165,7 @@ def _check_sources(sources: np.ndarray, images: np.ndarray) -> int:
 
 
 def _check_shapes(images: np.ndarray, out: np.ndarray, batch: int, layout: str) -> None:
-    if layout not in ("HWC", "CHW"):
-        raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
+    _check_layout(layout)
     if images.ndim != 4:
         hint = " Add the batch axis with images[np.newaxis]." if images.ndim == 3 else ""
         axes = "(batch, height, width, channels)"
@@ -125,21 +196,9 @@ def _check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> 
         raise ValueError(f"`{name}` must be finite; element {where.tolist()} is {value}.")
 
 
-def _check_memory(
-    images: np.ndarray,
-    inverse_maps: np.ndarray,
-    colour: np.ndarray | None,
-    sources: np.ndarray | None,
-    out: np.ndarray,
-) -> None:
+def _check_memory(inputs: dict[str, np.ndarray | None], out: np.ndarray) -> None:
     if not out.flags.writeable:
         raise ValueError("`out` is read-only; pass an array that can be written to.")
-    inputs = {
-        "images": images,
-        "inverse_maps": inverse_maps,
-        "colour": colour,
-        "sources": sources,
-    }
     for name, array in inputs.items():
         if array is not None and np.may_share_memory(array, out):
             raise ValueError(f"`out` shares memory with `{name}`; pass a buffer of its own.")

@@ -1,9 +1,28 @@
 """The front door of the kernels: check every argument, then call one compiled loop."""
 
-import numpy as np
+from collections.abc import Callable
+from typing import NamedTuple
 
-from . import generic, vector
-from .validation import check_arguments
+import numpy as np
+from numba import config
+
+from . import generic, gray, vector
+from .codes import BILINEAR
+from .locate import OUTSIDE
+from .simd import has_float16
+from .validation import check_arguments, check_ragged_arguments
+from .views import read_only, view_target
+
+
+class Images(NamedTuple):
+    """Where the images to be warped lie: as `warp_ragged` takes them."""
+
+    pixels: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+
+
+Loop = Callable[..., None]
 
 
 def warp(
@@ -54,32 +73,47 @@ def warp(
         apart, NaN or infinity in `inverse_maps`, `colour` or `cval`, or an unknown word.
         Nothing has been written then. A batch of 0 is no error.
     """
-    fill_code, level, interpolation_code = check_arguments(
+    codes = check_arguments(
         images, inverse_maps, out, colour, sources, fill_mode, cval, interpolation, layout
     )
-    if out.shape[0] == 0:
-        return
-    sources = places(out) if sources is None else sources
-    is_planar = layout == "CHW"
-    if vector.applies(images, out, interpolation_code):
-        vector.run(images, inverse_maps, colour, sources, fill_code, level, is_planar, out)
-    else:
-        generic.run(
-            images,
-            inverse_maps,
-            colour,
-            sources,
-            fill_code,
-            level,
-            interpolation_code,
-            is_planar,
-            out,
-        )
+    _run(_flatten(images, sources), inverse_maps, colour, *codes, layout == "CHW", out)
 
 
-def places(out: np.ndarray) -> np.ndarray:
-    """Return the places of the images of a batch, (n,) int64."""
-    return np.arange(out.shape[0], dtype=np.int64)
+def warp_ragged(
+    pixels: np.ndarray,
+    starts: np.ndarray,
+    sizes: np.ndarray,
+    inverse_maps: np.ndarray,
+    out: np.ndarray,
+    *,
+    colour: np.ndarray | None = None,
+    fill_mode: str = "nearest",
+    cval: float = 0.0,
+    interpolation: str = "bilinear",
+    layout: str = "HWC",
+) -> None:
+    """Do as `warp` with images of different sizes, which lie anywhere in one array.
+
+    Parameters
+    ----------
+    pixels : (any,) uint8, uint16 or float32
+        C-contiguous. May hold more than the images, which may lie in any order and overlap.
+    starts : (n,) int64
+        The element of `pixels` that each image begins with.
+    sizes : (n, 2) int64
+        Height and width of each image, from 1 to 2**22; it has as many channels as `out`.
+    inverse_maps, out, colour, fill_mode, cval, interpolation, layout
+        As in `warp`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `warp`, and if an image does not lie within `pixels`.
+    """
+    codes = check_ragged_arguments(
+        pixels, starts, sizes, inverse_maps, out, colour, fill_mode, cval, interpolation, layout
+    )
+    _run(Images(pixels, starts, sizes), inverse_maps, colour, *codes, layout == "CHW", out)
 
 
 def warp_generic(
@@ -94,12 +128,58 @@ def warp_generic(
     interpolation: str = "bilinear",
     layout: str = "HWC",
 ) -> None:
-    """Do as `warp`, never by the fast loop: for tests and benchmarks of one against the other."""
-    fill_code, level, interpolation_code = check_arguments(
+    """Do as `warp`, never by a fast loop: for tests and benchmarks of one against the other."""
+    codes = check_arguments(
         images, inverse_maps, out, colour, sources, fill_mode, cval, interpolation, layout
     )
-    sources = places(out) if sources is None else sources
     is_planar = layout == "CHW"
-    generic.run(
-        images, inverse_maps, colour, sources, fill_code, level, interpolation_code, is_planar, out
-    )
+    _run(_flatten(images, sources), inverse_maps, colour, *codes, is_planar, out, is_fast=False)
+
+
+def _flatten(images: np.ndarray, sources: np.ndarray | None) -> Images:
+    """Describe a batch of images of one size."""
+    places = np.arange(len(images), dtype=np.int64) if sources is None else sources
+    length = images[0].size if len(images) else 0
+    sizes = np.broadcast_to(np.array(images.shape[1:3], np.int64), (len(places), 2))
+    return Images(images.reshape(-1), places * length, np.ascontiguousarray(sizes))
+
+
+def _run(
+    images: Images,
+    inverse_maps: np.ndarray,
+    colour: np.ndarray | None,
+    fill_code: int,
+    cval: np.float32,
+    interpolation_code: int,
+    is_planar: bool,
+    out: np.ndarray,
+    is_fast: bool = True,
+) -> None:
+    if out.shape[0] == 0:
+        return
+    target = view_target(out)
+    loop = fast_loop(images, out, interpolation_code, is_planar) if is_fast else None
+    colour = None if colour is None else read_only(colour)
+    arguments = (*map(read_only, images), read_only(inverse_maps), colour, fill_code, cval)
+    if loop is None:
+        generic.run(*arguments, interpolation_code, is_planar, target)
+    else:
+        loop(*arguments, is_planar, target)
+
+
+def fast_loop(
+    images: Images, out: np.ndarray, interpolation_code: int, is_planar: bool
+) -> Loop | None:
+    """Return the fast loop for arguments that have passed the checks, or None."""
+    channels = out.shape[1 if is_planar else 3]
+    heights, widths = images.sizes[:, 0], images.sizes[:, 1]
+    if (
+        config.DISABLE_JIT
+        or interpolation_code != BILINEAR
+        or widths.min() < 2
+        or (heights * widths).max() * channels >= OUTSIDE
+        or (out.dtype == np.float16 and not has_float16())
+    ):
+        return None
+    loops: dict[int, Loop] = {1: gray.run, 3: vector.run, 4: vector.run}
+    return loops.get(channels)

@@ -16,7 +16,8 @@ from numba import config
 import fusewarp
 from fusewarp.kernels import cache, compiling
 from fusewarp.kernels.codes import FILL_CODES
-from fusewarp.kernels.vector import make_rgb_loop, make_row_locator
+from fusewarp.kernels.locate import make_row_locator
+from fusewarp.kernels.vector import make_pixel_loop
 
 if config.DISABLE_JIT:
     pytest.skip("nothing is compiled, nothing is kept", allow_module_level=True)
@@ -233,13 +234,13 @@ def test_a_long_compile_is_said_once_and_only_where_it_happens(tmp_path):
 
 
 def test_the_same_arguments_are_the_same_loop():
-    assert make_rgb_loop(2, True, False) is make_rgb_loop(2, True, False)
+    assert make_pixel_loop(3, 2, True, False) is make_pixel_loop(3, 2, True, False)
 
 
 def test_variants_are_named_after_all_their_arguments():
-    loops = [make_row_locator(code) for code in FILL_CODES.values()]
+    loops = [make_row_locator(code, 3) for code in FILL_CODES.values()]
     flags = (True, False)
-    loops += [make_rgb_loop(*each) for each in product(FILL_CODES.values(), flags, flags)]
+    loops += [make_pixel_loop(3, *each) for each in product(FILL_CODES.values(), flags, flags)]
     names = [loop.py_func.__qualname__ for loop in loops]
     assert len(set(names)) == len(loops) == 25
     assert names[-1].startswith("make_rgb_loop.warp_rgb__fill_mode_4__is_diagonal_False__is_pl")
