@@ -1,19 +1,32 @@
 """The fast loop for one channel: bilinear, every fill mode and type.
 
-Three loops for each output row: `locate_row`; pairs of neighbours gathered into two rows, pixel by
-pixel, since no processor gathers bytes; and arithmetic on whole rows, which LLVM makes vectors of.
+Three loops for each output row: `locate_row`; `simd.sample_gray`, which gathers the neighbours of
+eight pixels and interpolates them at once; and a cast of the whole row.
 """
 
 import numpy as np
 
 from .codes import CONSTANT
-from .compiling import batch_loop_factory
+from .compiling import batch_loop, batch_loop_factory
 from .locate import CAREFUL, OUTSIDE, TILE, make_row_locator, row_buffers, touch
-from .pixel import lerp, to_uint8
-from .simd import copy_pair, round_to_float16
+from .pixel import to_uint8
+from .simd import SPAN, round_to_float16, sample_gray
 
 IDENTITY = np.eye(1, 2, dtype=np.float32)[np.newaxis]
 IDENTITY.flags.writeable = False
+
+
+@batch_loop
+def finish_row(levels, factor, addend, row):
+    """Scale, cast and store the levels of a row; LLVM makes vectors of it."""
+    for i in range(row.size):
+        level = levels[i] * factor + addend
+        if row.itemsize == 1:
+            row[i] = to_uint8(level)
+        elif row.itemsize == 2:
+            row[i] = round_to_float16(level)
+        else:
+            row[i] = level
 
 
 @batch_loop_factory
@@ -32,15 +45,15 @@ def make_gray_loop(fill_mode):
         offsets,
         row_weights,
         col_weights,
-        pairs,
+        levels,
+        is_outside,
         out,
     ):
         """Warp a batch; the parameters are those of `vector.warp_pixels`.
 
-        `pairs` (2, 2 * row length) of the source's type is scratch for neighbours, `out` is
-        (n, h, w). The returned number only keeps `touch` from being left out.
+        `levels`, float32, and `is_outside`, bool, are scratch as long as those of `locate_row`;
+        `out` is (n, h, w). The returned number only keeps `touch` from being left out.
         """
-        upper, lower = pairs
         num_rows, num_cols = out.shape[1:]
         touched = np.float32(0)
         for n in range(out.shape[0]):
@@ -57,27 +70,25 @@ def make_gray_loop(fill_mode):
                     locate_row(
                         inverse_maps[n], out_row, tile, size, offsets, row_weights, col_weights
                     )
-                    for col in range(tile_cols):
-                        place = start + np.intp(offsets[col] & ~(CAREFUL | OUTSIDE))
-                        copy_pair(upper, 2 * col, pixels, place)
-                        copy_pair(lower, 2 * col, pixels, place + row_step)
-                    row = out[n, out_row, tile : tile + tile_cols]
-                    for i in range(tile_cols):
-                        col = np.uintp(i)
-                        left, right = np.uintp(2) * col, np.uintp(2) * col + np.uintp(1)
-                        weight = row_weights[col]
-                        start_level = lerp(np.float32(upper[left]), np.float32(lower[left]), weight)
-                        end_level = lerp(np.float32(upper[right]), np.float32(lower[right]), weight)
-                        level = lerp(start_level, end_level, col_weights[col])
-                        if is_constant:
-                            level = cval if offsets[col] < 0 else level
-                        level = level * factor + addend
-                        if row.itemsize == 1:
-                            row[col] = to_uint8(level)
-                        elif row.itemsize == 2:
-                            row[col] = round_to_float16(level)
-                        else:
-                            row[col] = level
+                    if is_constant:
+                        for col in range(offsets.size):
+                            is_outside[col] = offsets[col] < 0
+                            offsets[col] &= ~(CAREFUL | OUTSIDE)
+                    for first in range(0, tile_cols, SPAN):
+                        sample_gray(
+                            pixels,
+                            start,
+                            row_step,
+                            offsets,
+                            row_weights,
+                            col_weights,
+                            levels,
+                            first,
+                        )
+                    if is_constant:
+                        for col in range(tile_cols):
+                            levels[col] = cval if is_outside[col] else levels[col]
+                    finish_row(levels, factor, addend, out[n, out_row, tile : tile + tile_cols])
         return touched
 
     return warp_gray
@@ -88,6 +99,6 @@ def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar,
     colour = IDENTITY if colour is None else colour
     rows = target[:, 0] if is_planar else target[..., 0]
     buffers = row_buffers(rows.shape[2])
-    pairs = np.empty((2, 2 * buffers[0].size), pixels.dtype)
+    scratch = np.empty(buffers[0].shape, np.float32), np.empty(buffers[0].shape, np.bool_)
     loop = make_gray_loop(fill_mode)
-    loop(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, pairs, rows)
+    loop(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, *scratch, rows)

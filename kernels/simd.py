@@ -43,8 +43,10 @@ def _shuffle(builder, vector, lanes):
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
-def _splat(builder, scalar, lanes):
-    """Repeat a float32 in every lane."""
+def _spread_scalar(builder, scalar, lanes):
+    """Repeat a float32 in every lane; a vector stays as it is."""
+    if isinstance(scalar.type, ir.VectorType):
+        return scalar
     vector = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
     return _shuffle(builder, builder.insert_element(vector, scalar, _lane(0)), [0] * lanes)
 
@@ -61,7 +63,7 @@ def _fused(builder, a, b, c):
 
 
 def _lerp(builder, weight, start, end):
-    weight = _splat(builder, weight, start.type.count)
+    weight = _spread_scalar(builder, weight, start.type.count)
     return _fused(builder, weight, builder.fsub(end, start), start)
 
 
@@ -96,8 +98,9 @@ def _load_lanes(context, builder, array_type, array, place, lanes):
 
 def _lerp_ends(builder, weight, start, end):
     """Interpolate; a weight of 1 gives `end` even where `end - start` is not exact."""
+    weight = _spread_scalar(builder, weight, start.type.count)
     between = _lerp(builder, weight, start, end)
-    at_end = builder.fcmp_ordered("==", weight, ir.Constant(FLOAT, 1.0))
+    at_end = builder.fcmp_ordered("==", weight, ir.Constant(weight.type, [1.0] * weight.type.count))
     return builder.select(at_end, end, between)
 
 
@@ -242,14 +245,61 @@ store_rgba = _store(4, LANES)
 store_rgba_planar = _store(4, 1)
 
 
+def _load_pairs(context, builder, array_type, data, places):
+    """Load two neighbours from each of `SPAN` places; return the first and second of all."""
+    kind = array_type.dtype
+    bits = kind.bitwidth
+    pairs = ir.Constant(ir.VectorType(ir.IntType(2 * bits), SPAN), ir.Undefined)
+    for lane, place in enumerate(places):
+        pair = _load(builder, builder.gep(data, [place]), ir.IntType(2 * bits))
+        pairs = builder.insert_element(pairs, pair, _lane(lane))
+    shift = ir.Constant(pairs.type, [bits] * SPAN)
+    levels = []
+    for part in (pairs, builder.lshr(pairs, shift)):
+        part = builder.trunc(part, ir.VectorType(ir.IntType(bits), SPAN))
+        if kind == types.float32:
+            levels.append(builder.bitcast(part, ir.VectorType(FLOAT, SPAN)))
+        else:
+            whole = builder.zext(part, ir.VectorType(INT, SPAN))
+            levels.append(builder.sitofp(whole, ir.VectorType(FLOAT, SPAN)))
+    return levels
+
+
 @intrinsic
-def copy_pair(typing_context, target, to, source, start):
-    """Copy 2 elements from `source` at `start` to `target` at `to`, both 1-D of one type."""
-    signature = types.void(target, types.intp, source, types.intp)
+def sample_gray(
+    typing_context, pixels, start, row_step, offsets, row_weights, col_weights, levels, first
+):
+    """Interpolate `SPAN` pixels of one channel, those from `first` on of what `locate_row` found.
+
+    `levels`, float32, receives them. Reads the 2 x 2 neighbours of each and nothing else.
+    """
+    buffers = (offsets, row_weights, col_weights, levels)
+    signature = types.void(pixels, types.intp, types.intp, *buffers, types.intp)
 
     def codegen(context, builder, sig, args):
-        pair = ir.IntType(2 * sig.args[0].dtype.bitwidth)
-        _copy(context, builder, pair, sig.args, args)
+        data, row_data, col_data, offset_data, level_data = (
+            context.make_array(sig.args[at])(context, builder, args[at]).data
+            for at in (0, 4, 5, 3, 6)
+        )
+        start, row_step, first = args[1], args[2], args[7]
+
+        def load_block(pointer, kind):
+            return _load(builder, builder.gep(pointer, [first]), ir.VectorType(kind, SPAN))
+
+        offsets = builder.sext(load_block(offset_data, INT), ir.VectorType(LONG, SPAN))
+        places = [
+            builder.add(start, builder.extract_element(offsets, _lane(lane)))
+            for lane in range(SPAN)
+        ]
+        upper = _load_pairs(context, builder, sig.args[0], data, places)
+        lower_places = [builder.add(place, row_step) for place in places]
+        lower = _load_pairs(context, builder, sig.args[0], data, lower_places)
+        lerp = _lerp_ends if sig.args[0].dtype == types.float32 else _lerp
+        weights = load_block(row_data, FLOAT)
+        left, right = (lerp(builder, weights, *rows) for rows in zip(upper, lower, strict=True))
+        values = lerp(builder, load_block(col_data, FLOAT), left, right)
+        target = builder.gep(level_data, [first])
+        builder.store(values, builder.bitcast(target, values.type.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return signature, codegen
