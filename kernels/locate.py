@@ -97,7 +97,20 @@ def touch(pixels, start, stop):
 
 
 def row_buffers(num_cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return scratch for `locate_row`: offsets, row weights and column weights of a tile."""
+    """Return scratch for `locate_row`: offsets, row weights and column weights of a tile.
+
+    Each begins with a cache line: what a vector has stored across two, the processor cannot hand on
+    to the next load, and a warp took up to twice as long.
+    """
     length = -(-min(num_cols, TILE) // BLOCK) * BLOCK
-    row_weights, col_weights = np.empty((2, length), np.float32)
-    return np.empty(length, np.int32), row_weights, col_weights
+    memory = np.empty(3 * 4 * TILE + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    offsets, row_weights, col_weights = (
+        memory[at : at + 4 * length].view(dtype)
+        for at, dtype in zip(
+            range(first, memory.size - CACHE_LINE + first, 4 * TILE),
+            (np.int32, np.float32, np.float32),
+            strict=True,
+        )
+    )
+    return offsets, row_weights, col_weights

@@ -1,7 +1,8 @@
-"""Vector instructions for one pixel, as LLVM IR of fixed-width vectors: no processor is named.
+"""Vector instructions for one pixel or two, as LLVM IR of short vectors: no processor is named.
 
 Numba has no short vectors, so an `@intrinsic` writes them. Between two of these functions a pixel
-is a tuple of four float32: red, green, blue, and alpha or waste. LLVM keeps it in one register.
+is a tuple of four float32: red, green, blue, and alpha or waste; a pair of pixels is a tuple of
+eight. LLVM keeps either in one register.
 The processors Numba compiles for are little-endian.
 """
 
@@ -18,6 +19,7 @@ HALF, FLOAT = ir.HalfType(), ir.FloatType()
 LANES = 4
 SPAN = 8  # elements of one load: two pixels that are neighbours in a row
 PIXEL = types.UniTuple(types.float32, LANES)
+PAIR = types.UniTuple(types.float32, 2 * LANES)
 
 
 @cache
@@ -34,8 +36,9 @@ def _lane(number):
     return ir.Constant(INT, number)
 
 
-def _constant(value):
-    return ir.Constant(ir.VectorType(FLOAT, LANES), [value] * LANES)
+def _like(vector, value):
+    """Return a vector of the same type with `value` in every lane."""
+    return ir.Constant(vector.type, [value] * vector.type.count)
 
 
 def _shuffle(builder, vector, lanes):
@@ -69,8 +72,9 @@ def _lerp(builder, weight, start, end):
 
 def _pack(builder, pixel):
     """Join a tuple of float32 into one vector."""
-    vector = ir.Constant(ir.VectorType(FLOAT, LANES), ir.Undefined)
-    for lane in range(LANES):
+    lanes = pixel.type.count
+    vector = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
+    for lane in range(lanes):
         value = builder.extract_value(pixel, lane)
         vector = builder.insert_element(vector, value, _lane(lane))
     return vector
@@ -78,8 +82,9 @@ def _pack(builder, pixel):
 
 def _unpack(builder, vector):
     """Split a vector into a tuple of float32."""
-    pixel = ir.Constant(ir.ArrayType(FLOAT, LANES), ir.Undefined)
-    for lane in range(LANES):
+    lanes = vector.type.count
+    pixel = ir.Constant(ir.ArrayType(FLOAT, lanes), ir.Undefined)
+    for lane in range(lanes):
         value = builder.extract_element(vector, _lane(lane))
         pixel = builder.insert_value(pixel, value, lane)
     return pixel
@@ -100,91 +105,119 @@ def _lerp_ends(builder, weight, start, end):
     """Interpolate; a weight of 1 gives `end` even where `end - start` is not exact."""
     weight = _spread_scalar(builder, weight, start.type.count)
     between = _lerp(builder, weight, start, end)
-    at_end = builder.fcmp_ordered("==", weight, ir.Constant(weight.type, [1.0] * weight.type.count))
+    at_end = builder.fcmp_ordered("==", weight, _like(weight, 1.0))
     return builder.select(at_end, end, between)
+
+
+def _lerp_for(kind):
+    """Return how levels of a type are interpolated: integer ones are exact anyway."""
+    return _lerp_ends if kind == types.float32 else _lerp
 
 
 def _make_samplers(channels):
     """Make the two intrinsics that read pixels of three or four channels."""
 
-    def signature_of(pixels):
-        return PIXEL(pixels, types.intp, types.intp, types.float32, types.float32)
+    @intrinsic
+    def sample_pair(typing_context, pixels, first, second, row_step, row_weights, col_weights, col):
+        """Interpolate two pixels, each between 2 x 2 neighbours.
 
-    def interpolate(builder, kind, neighbours, weights):
-        """Interpolate between rows, and then between columns."""
-        lerp = _lerp_ends if kind == types.float32 else _lerp
-        left, right = (lerp(builder, weights[0], *rows) for rows in neighbours)
-        return _unpack(builder, lerp(builder, weights[1], left, right))
+        The upper left ones start at elements `first` and `second` of `pixels`, 1-D, the lower row
+        `row_step` elements on; the weights are those at `col` and `col + 1`. Reads `SPAN` elements
+        at all four places, of which `2 * channels` are needed.
+        """
+        places = (types.intp,) * 3
+        signature = PAIR(pixels, *places, row_weights, col_weights, types.intp)
+
+        def codegen(context, builder, sig, args):
+            data, *starts, row_step = args[:4]
+            col = args[6]
+            lerp = _lerp_for(sig.args[0].dtype)
+            values = []
+            for number, start in enumerate(starts):
+                rows = [
+                    _load_lanes(context, builder, sig.args[0], data, at, SPAN)
+                    for at in (start, builder.add(start, row_step))
+                ]
+                here = builder.add(col, ir.Constant(LONG, number))
+                row_weight, col_weight = (
+                    _load_lanes(context, builder, sig.args[at], args[at], here, 1) for at in (4, 5)
+                )
+                columns = lerp(builder, _shuffle(builder, row_weight, [0] * SPAN), *rows)
+                left, right = (
+                    _shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
+                )
+                weight = _shuffle(builder, col_weight, [0] * LANES)
+                values.append(lerp(builder, weight, left, right))
+            lanes = ir.Constant(ir.VectorType(INT, 2 * LANES), list(range(2 * LANES)))
+            return _unpack(builder, builder.shuffle_vector(*values, lanes))
+
+        return signature, codegen
 
     @intrinsic
     def sample_pixel(typing_context, pixels, place, row_step, row_weight, col_weight):
-        """Interpolate a pixel between 2 x 2 neighbours.
-
-        The upper left one starts at element `place` of `pixels`, 1-D, the lower row `row_step`
-        elements on. Reads `SPAN` elements at both places, of which `2 * channels` are needed.
-        """
+        """Interpolate one pixel, to the last bit as `sample_pair`, and read its neighbours only."""
+        signature = PIXEL(pixels, types.intp, types.intp, types.float32, types.float32)
 
         def codegen(context, builder, sig, args):
             data, place, row_step, row_weight, col_weight = args
-            kind = sig.args[0].dtype
-            lerp = _lerp_ends if kind == types.float32 else _lerp
-            rows = [
-                _load_lanes(context, builder, sig.args[0], data, at, SPAN)
-                for at in (place, builder.add(place, row_step))
-            ]
-            columns = lerp(builder, row_weight, *rows)
-            left, right = (
-                _shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
-            )
-            return _unpack(builder, lerp(builder, col_weight, left, right))
-
-        return signature_of(pixels), codegen
-
-    @intrinsic
-    def sample_pixel_exactly(typing_context, pixels, place, row_step, row_weight, col_weight):
-        """Do as `sample_pixel`, the same to the last bit, but read no other elements."""
-
-        def codegen(context, builder, sig, args):
-            data, place, row_step, *weights = args
-            last = builder.add(place, ir.Constant(LONG, 2 * channels - LANES))
-            first = LANES - channels
-            lanes = [min(lane, LANES - 1) for lane in range(first, first + LANES)]
-            neighbours = []
-            for at in (place, last):
+            lerp = _lerp_for(sig.args[0].dtype)
+            ends = []
+            for at in (place, builder.add(place, ir.Constant(LONG, 2 * channels - LANES))):
                 rows = [
                     _load_lanes(context, builder, sig.args[0], data, row, LANES)
                     for row in (at, builder.add(at, row_step))
                 ]
-                neighbours.append(rows)
-            neighbours[1] = [_shuffle(builder, row, lanes) for row in neighbours[1]]
-            return interpolate(builder, sig.args[0].dtype, neighbours, weights)
+                ends.append(lerp(builder, row_weight, *rows))
+            left, right = ends[0], _shuffle(builder, ends[1], _last_lanes(channels))
+            return _unpack(builder, lerp(builder, col_weight, left, right))
 
-        return signature_of(pixels), codegen
+        return signature, codegen
 
-    return sample_pixel, sample_pixel_exactly
+    return sample_pair, sample_pixel
 
 
-sample_rgb, sample_rgb_exactly = _make_samplers(3)
-sample_rgba, sample_rgba_exactly = _make_samplers(4)
+def _last_lanes(channels):
+    """Move the last lanes of a pixel to its front; what follows is waste."""
+    return [min(lane, LANES - 1) for lane in range(LANES - channels, 2 * LANES - channels)]
+
+
+sample_rgb_pair, sample_rgb = _make_samplers(3)
+sample_rgba_pair, sample_rgba = _make_samplers(4)
 
 
 @intrinsic
-def multiply_add(typing_context, factors, pixel, addend):
-    """Return `factors * pixel + addend`, channel by channel."""
+def multiply_add(typing_context, factors, pixels, addend):
+    """Return `factors * pixels + addend`, channel by channel, of one pixel or of two."""
 
     def codegen(context, builder, sig, args):
-        return _unpack(builder, _fused(builder, *(_pack(builder, arg) for arg in args)))
+        factors, pixels, addend = (_pack(builder, arg) for arg in args)
+        count = pixels.type.count
+        factors, addend = (
+            vector
+            if vector.type.count == count
+            else _shuffle(builder, vector, _twice(range(LANES)))
+            for vector in (factors, addend)
+        )
+        return _unpack(builder, _fused(builder, factors, pixels, addend))
 
-    return PIXEL(PIXEL, PIXEL, PIXEL), codegen
+    return pixels(factors, pixels, addend), codegen
+
+
+def _twice(lanes):
+    """Repeat lanes for the second pixel of a pair."""
+    return [*lanes, *lanes]
 
 
 def _spread(lane):
     @intrinsic
-    def spread(typing_context, pixel):
+    def spread(typing_context, pixels):
         def codegen(context, builder, sig, args):
-            return _unpack(builder, _shuffle(builder, _pack(builder, args[0]), [lane] * LANES))
+            vector = _pack(builder, args[0])
+            lanes = [first + lane for first in range(0, vector.type.count, LANES)]
+            lanes = [lane for lane in lanes for _ in range(LANES)]
+            return _unpack(builder, _shuffle(builder, vector, lanes))
 
-        return PIXEL(PIXEL), codegen
+        return pixels(pixels), codegen
 
     return spread
 
@@ -194,13 +227,13 @@ spread_red, spread_green, spread_blue, spread_alpha = (_spread(lane) for lane in
 
 def _to_uint8(builder, vector):
     """Round half up and clip to 0..255; the comparisons turn NaN into 0."""
-    level = builder.fadd(vector, _constant(0.5))
-    positive = builder.fcmp_ordered(">", level, _constant(0.0))
-    level = builder.select(positive, level, _constant(0.0))
-    small = builder.fcmp_ordered("<", level, _constant(255.0))
-    level = builder.select(small, level, _constant(255.0))
-    whole = builder.fptosi(level, ir.VectorType(INT, LANES))
-    return builder.trunc(whole, ir.VectorType(BYTE, LANES))
+    level = builder.fadd(vector, _like(vector, 0.5))
+    positive = builder.fcmp_ordered(">", level, _like(vector, 0.0))
+    level = builder.select(positive, level, _like(vector, 0.0))
+    small = builder.fcmp_ordered("<", level, _like(vector, 255.0))
+    level = builder.select(small, level, _like(vector, 255.0))
+    whole = builder.fptosi(level, ir.VectorType(INT, vector.type.count))
+    return builder.trunc(whole, ir.VectorType(BYTE, vector.type.count))
 
 
 def _cast(builder, vector, dtype):
@@ -208,41 +241,61 @@ def _cast(builder, vector, dtype):
     if dtype == types.uint8:
         return _to_uint8(builder, vector)
     if dtype == types.uint16:
-        halves = builder.fptrunc(vector, ir.VectorType(HALF, LANES))
-        return builder.bitcast(halves, ir.VectorType(ir.IntType(16), LANES))
+        halves = builder.fptrunc(vector, ir.VectorType(HALF, vector.type.count))
+        return builder.bitcast(halves, ir.VectorType(ir.IntType(16), vector.type.count))
     return vector
 
 
-def _store(channels, lanes_together):
-    """Make an intrinsic that stores the channels of a pixel apart, or `lanes_together`."""
+def _store(context, builder, sig, args, place, lanes):
+    """Cast one pixel or two, and store some of the lanes from element `place` on."""
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    vector = _cast(builder, _pack(builder, args[-1]), sig.args[0].dtype)
+    part = _shuffle(builder, vector, lanes)
+    target = builder.bitcast(builder.gep(data, [place]), part.type.as_pointer())
+    builder.store(part, target, align=1)
+
+
+def _make_stores(channels):
+    """Make the two intrinsics that store pixels of three or four channels."""
 
     @intrinsic
-    def store(typing_context, dst, place, plane, pixel):
-        signature = types.void(dst, types.intp, types.intp, PIXEL)
+    def store_together(typing_context, dst, place, plane, pixels):
+        """Store the `place`-th pixel of `dst`; with a pair up to 2 values beyond it as well."""
 
         def codegen(context, builder, sig, args):
-            data = context.make_array(sig.args[0])(context, builder, args[0]).data
-            vector = _cast(builder, _pack(builder, args[3]), sig.args[0].dtype)
-            place, starts = args[1], range(0, channels, lanes_together)
-            if lanes_together > 1:
-                place = builder.mul(place, ir.Constant(LONG, channels))
-            for start in starts:
-                part = _shuffle(builder, vector, range(start, start + lanes_together))
-                target = builder.gep(data, [place])
-                builder.store(part, builder.bitcast(target, part.type.as_pointer()), align=1)
+            start = builder.mul(args[1], ir.Constant(LONG, channels))
+            if sig.args[3] == PIXEL:
+                _store(context, builder, sig, args, start, range(channels))
+            elif sig.args[0].dtype == types.float32:  # 32 bytes at once take twice the time
+                _store(context, builder, sig, args, start, range(LANES))
+                second = builder.add(start, ir.Constant(LONG, channels))
+                _store(context, builder, sig, args, second, range(LANES, 2 * LANES))
+            else:
+                lanes = [*range(channels), *range(LANES, LANES + channels), *[LANES] * 2]
+                _store(context, builder, sig, args, start, lanes[: 2 * LANES])
+            return context.get_dummy_value()
+
+        return types.void(dst, types.intp, types.intp, pixels), codegen
+
+    @intrinsic
+    def store_apart(typing_context, dst, place, plane, pixels):
+        """Store the channels of one pixel or two `plane` elements apart."""
+
+        def codegen(context, builder, sig, args):
+            place = args[1]
+            for channel in range(channels):
+                lanes = [channel, LANES + channel] if sig.args[3] == PAIR else [channel]
+                _store(context, builder, sig, args, place, lanes)
                 place = builder.add(place, args[2])
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(dst, types.intp, types.intp, pixels), codegen
 
-    return store
+    return store_together, store_apart
 
 
-store_rgb = _store(3, 3)
-store_rgb_wide = _store(3, LANES)  # one value beyond the pixel
-store_rgb_planar = _store(3, 1)
-store_rgba = _store(4, LANES)
-store_rgba_planar = _store(4, 1)
+store_rgb, store_rgb_planar = _make_stores(3)
+store_rgba, store_rgba_planar = _make_stores(4)
 
 
 def _load_pairs(context, builder, array_type, data, places):
@@ -315,26 +368,18 @@ def round_to_float16(typing_context, value):
     return types.uint16(types.float32), codegen
 
 
-def _copy(context, builder, unit, array_types, args):
-    target, to, source, start = args
-    destination, origin = (
-        builder.gep(context.make_array(kind)(context, builder, array).data, [place])
-        for kind, array, place in (
-            (array_types[0], target, to),
-            (array_types[2], source, start),
-        )
-    )
-    value = _load(builder, origin, unit)
-    builder.store(value, builder.bitcast(destination, unit.as_pointer()), align=1)
-
-
 @intrinsic
 def copy_word(typing_context, target, to, source, start):
     """Copy 4 bytes from `source` at `start` to `target` at `to`, both 1-D uint8."""
     signature = types.void(target, types.intp, source, types.intp)
 
     def codegen(context, builder, sig, args):
-        _copy(context, builder, INT, sig.args, args)
+        destination, origin = (
+            builder.gep(context.make_array(sig.args[at])(context, builder, args[at]).data, [place])
+            for at, place in ((0, args[1]), (2, args[3]))
+        )
+        word = _load(builder, origin, INT)
+        builder.store(word, builder.bitcast(destination, INT.as_pointer()), align=1)
         return context.get_dummy_value()
 
     return signature, codegen

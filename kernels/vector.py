@@ -14,16 +14,15 @@ from .simd import (
     SPAN,
     multiply_add,
     sample_rgb,
-    sample_rgb_exactly,
+    sample_rgb_pair,
     sample_rgba,
-    sample_rgba_exactly,
+    sample_rgba_pair,
     spread_alpha,
     spread_blue,
     spread_green,
     spread_red,
     store_rgb,
     store_rgb_planar,
-    store_rgb_wide,
     store_rgba,
     store_rgba_planar,
 )
@@ -106,13 +105,13 @@ PAINTS = {
     (4, False): (full_rgba, paint_rgba),
 }
 
-SAMPLERS = {3: (sample_rgb, sample_rgb_exactly), 4: (sample_rgba, sample_rgba_exactly)}
-# By (channels, whether the target is planar): how a pixel is stored if others follow it, and alone.
+SAMPLERS = {3: (sample_rgb_pair, sample_rgb), 4: (sample_rgba_pair, sample_rgba)}
+# By (channels, whether the target is planar).
 STORES = {
-    (3, False): (store_rgb_wide, store_rgb),
-    (3, True): (store_rgb_planar, store_rgb_planar),
-    (4, False): (store_rgba, store_rgba),
-    (4, True): (store_rgba_planar, store_rgba_planar),
+    (3, False): store_rgb,
+    (3, True): store_rgb_planar,
+    (4, False): store_rgba,
+    (4, True): store_rgba_planar,
 }
 
 
@@ -121,8 +120,8 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
     """Compile the loop over a batch for one fill mode, kind of colour matrix and layout."""
     locate_row = make_row_locator(fill_mode, channels)
     lay_out, paint = PAINTS[channels, is_diagonal]
-    sample, sample_exactly = SAMPLERS[channels]
-    store, store_exactly = STORES[channels, is_planar]
+    sample_pair, sample = SAMPLERS[channels]
+    store = STORES[channels, is_planar]
 
     def warp_pixels(
         pixels, starts, sizes, inverse_maps, colour, cval, offsets, row_weights, col_weights, out
@@ -130,12 +129,12 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
         """Warp a batch; the parameters are those of `generic.warp_batch` and of `locate_row`.
 
         `out` is (n, h, w, C), or (n, C, h, w) if planar; `colour` has one matrix for each image,
-        or one for all. A pixel that needs care, by its mark or because it lies at the end of the
-        array, takes the second or third way below. The returned number only keeps `touch` from
-        being left out.
+        or one for all. Pixels go in pairs, but where one of a pair needs care, by its mark or
+        because it lies at the end of the array. The returned number only keeps `touch` from being
+        left out.
         """
         num_rows, num_cols = out.shape[2:] if is_planar else out.shape[1:3]
-        plane = num_rows * num_cols if is_planar else channels
+        plane = num_rows * num_cols
         outside = (cval, cval, cval, cval)
         touched = np.float32(0)
         for n in range(out.shape[0]):
@@ -153,31 +152,37 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
                     locate_row(
                         inverse_maps[n], out_row, tile, size, offsets, row_weights, col_weights
                     )
-                    if tile + tile_cols == num_cols:  # a fast store would write beyond the row
+                    if tile + tile_cols == num_cols:  # a pair's store would reach beyond the row
                         offsets[tile_cols - 1] |= CAREFUL
                     place = out_row * num_cols + tile
-                    for col in range(tile_cols):
-                        offset = offsets[col]
-                        if np.uint32(offset) < in_reach:
-                            pixel = sample(
+                    for pair in range(0, tile_cols, 2):
+                        here = np.uintp(pair)
+                        first, second = offsets[here], offsets[here + np.uintp(1)]
+                        if max(np.uint32(first), np.uint32(second)) < in_reach:
+                            values = sample_pair(
                                 pixels,
-                                start + np.intp(offset),
+                                start + np.intp(first),
+                                start + np.intp(second),
                                 row_step,
-                                row_weights[col],
-                                col_weights[col],
+                                row_weights,
+                                col_weights,
+                                pair,
                             )
-                            store(dst, place + col, plane, paint(pixel, columns))
-                        elif offset & OUTSIDE:
-                            store_exactly(dst, place + col, plane, paint(outside, columns))
-                        else:
-                            careful = sample_exactly(
+                            store(dst, place + pair, plane, paint(values, columns))
+                            continue
+                        for col in range(pair, min(pair + 2, tile_cols)):
+                            offset = offsets[col]
+                            if offset & OUTSIDE:
+                                store(dst, place + col, plane, paint(outside, columns))
+                                continue
+                            value = sample(
                                 pixels,
                                 start + np.intp(offset & ~CAREFUL),
                                 row_step,
                                 row_weights[col],
                                 col_weights[col],
                             )
-                            store_exactly(dst, place + col, plane, paint(careful, columns))
+                            store(dst, place + col, plane, paint(value, columns))
         return touched
 
     return warp_pixels

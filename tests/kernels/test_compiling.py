@@ -243,7 +243,7 @@ def test_variants_are_named_after_all_their_arguments():
     loops += [make_pixel_loop(3, *each) for each in product(FILL_CODES.values(), flags, flags)]
     names = [loop.py_func.__qualname__ for loop in loops]
     assert len(set(names)) == len(loops) == 25
-    assert names[-1].startswith("make_rgb_loop.warp_rgb__fill_mode_4__is_diagonal_False__is_pl")
+    assert names[-1].startswith("make_pixel_loop.warp_pixels__channels_3__fill_mode_4__is_diag")
 
 
 def test_two_factories_may_call_their_functions_alike():

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
 
-from fusewarp.kernels import vector, warp
+from fusewarp.kernels import warp, warp_ragged
 from fusewarp.kernels.codes import BILINEAR, NEAREST_PIXEL
-from fusewarp.kernels.warp import warp_generic
+from fusewarp.kernels.warp import Images, fast_loop, warp_generic
 from oracles import warp_reference as reference
 
 if config.DISABLE_JIT:
@@ -22,13 +22,17 @@ if config.DISABLE_JIT:
 NOISE_BYTE = 0xA5
 
 
-def plan(seed, shape, out_shape, diagonal):
+CHANNELS = [1, 3, 4]
+SOURCES = ["uint8", "uint16", "float32"]
+
+
+def plan(seed, shape, out_shape, diagonal, channels=3, dtype="uint8"):
     rng = np.random.default_rng(seed)
-    images = reference.random_images(rng, (2, *shape, 3), "uint8")
+    images = reference.random_images(rng, (2, *shape, channels), dtype)
     maps = reference.random_inverse_maps(rng, 2, shape, out_shape)
-    colour = rng.uniform(-1, 1, (2, 3, 4)).astype(np.float32)
+    colour = rng.uniform(-1, 1, (2, channels, channels + 1)).astype(np.float32)
     if diagonal:
-        colour[:, :, :3] *= np.eye(3, dtype=np.float32)
+        colour[:, :, :channels] *= np.eye(channels, dtype=np.float32)
     return images, maps, colour
 
 
@@ -52,6 +56,76 @@ def test_fast_loop_equals_generic_loop(seed, shape, out_shape, fill_mode, diagon
     fast, slow = both(images, maps, (2, *out_shape, 3), colour=colour, fill_mode=fill_mode, cval=50)
     # Both take their positions from the same functions, so that no pixel needs to be left out.
     np.testing.assert_allclose(fast, slow, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_fast_loops_equal_generic_loop_for_all_pixels(channels, source, diagonal):
+    for seed, fill_mode in enumerate(("constant", "mirror")):
+        images, maps, colour = plan(seed, (13, 17), (9, 35), diagonal, channels, source)
+        shape = (2, 9, 35, channels)
+        fast, slow = both(images, maps, shape, colour=colour, fill_mode=fill_mode, cval=50)
+        levels = float(images.max()) * channels  # float32 holds 1e-7 of it
+        np.testing.assert_allclose(fast, slow, atol=max(0.01, 2e-5 * levels), rtol=0)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_unmoved_image_stays_as_it_is(source, channels):
+    images, maps, _ = plan(4, (7, 9), (7, 9), True, channels, source)
+    maps[:] = np.eye(2, 3)
+    out = np.empty(images.shape, np.float32)
+    warp(images, maps, out)
+    np.testing.assert_array_equal(out, images)
+
+
+def test_white_stays_white():
+    """Between equal levels there is no other: 255.00003 would not fit into 8 bits."""
+    for channels in CHANNELS:
+        _, maps, _ = plan(5, (31, 29), (40, 41), True, channels)
+        images = np.full((2, 31, 29, channels), 255, np.float32)
+        out = np.empty((2, 40, 41, channels), np.float32)
+        warp(images, maps, out)
+        np.testing.assert_array_equal(out, 255)
+
+
+@pytest.mark.parametrize("width", [255, 256, 257, 513])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_wide_targets_are_made_in_tiles(channels, width):
+    images, maps, colour = plan(6, (40, 300), (3, width), True, channels)
+    fast, slow = both(images, maps, (2, 3, width, channels), colour=colour, fill_mode="reflect")
+    np.testing.assert_allclose(fast, slow, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_ragged_images_equal_each_by_itself(channels):
+    rng = np.random.default_rng(7)
+    sizes = np.array([[9, 14], [1, 2], [30, 5], [2, 2], [17, 16]])
+    gaps = rng.integers(0, 5, len(sizes))
+    lengths = sizes.prod(1) * channels
+    starts = np.cumsum(gaps + lengths) - lengths
+    pixels = rng.integers(0, 256, starts[-1] + lengths[-1], np.uint8)
+    maps = reference.random_inverse_maps(rng, len(sizes), (9, 14), (11, 37))
+    colour = rng.uniform(-1, 1, (len(sizes), channels, channels + 1)).astype(np.float32)
+    order = rng.permutation(len(sizes))
+    out = np.empty((len(sizes), 11, 37, channels), np.float32)
+    warp_ragged(pixels, starts[order], sizes[order], maps, out, colour=colour, fill_mode="wrap")
+    for row, at in enumerate(order):
+        image = pixels[starts[at] : starts[at] + lengths[at]].reshape(1, *sizes[at], channels)
+        expected = np.empty((1, 11, 37, channels), np.float32)
+        part = slice(row, row + 1)
+        warp(image, maps[part], expected, colour=colour[part], fill_mode="wrap")
+        np.testing.assert_array_equal(out[row], expected[0])
+
+
+def test_one_narrow_image_sends_all_to_the_generic_loop():
+    pixels = np.arange(60, dtype=np.uint8)
+    starts, sizes = np.array([0, 30]), np.array([[3, 2], [5, 1]])
+    out = np.empty((2, 4, 4, 3), np.float32)
+    maps = np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1))
+    warp_ragged(pixels, starts, sizes, maps, out)
+    np.testing.assert_array_equal(out[1, :, 3], np.arange(30, 42).reshape(4, 3))
 
 
 SLOW_MODES = [
@@ -88,25 +162,29 @@ def test_full_colour_matrix_equals_diagonal_one_to_the_bit():
     ("dtype", "shape", "interpolation", "applies"),
     [
         ("uint8", (1, 3, 2, 3), BILINEAR, True),
-        ("uint8", (1, 1, 3, 3), BILINEAR, True),
-        ("uint8", (1, 1, 2, 3), BILINEAR, False),  # 6 bytes: less than one load
+        ("uint8", (1, 1, 2, 3), BILINEAR, True),
         ("uint8", (1, 9, 1, 3), BILINEAR, False),
-        ("uint8", (1, 3, 2, 4), BILINEAR, False),
-        ("uint16", (1, 3, 2, 3), BILINEAR, False),
+        ("uint8", (1, 3, 2, 1), BILINEAR, True),
+        ("uint8", (1, 3, 2, 2), BILINEAR, False),
+        ("uint8", (1, 3, 2, 4), BILINEAR, True),
+        ("float32", (1, 3, 2, 3), BILINEAR, True),
         ("uint8", (1, 3, 2, 3), NEAREST_PIXEL, False),
     ],
 )
 def test_fast_loop_applies(dtype, shape, interpolation, applies):
-    out = np.empty(shape, np.float32)
-    assert vector.applies(np.zeros(shape, dtype), out, interpolation) is applies
+    pixels = np.zeros(int(np.prod(shape)), dtype)
+    images = Images(pixels, np.zeros(1, np.int64), np.array([shape[1:3]]))
+    loop = fast_loop(images, np.empty(shape, np.float32), interpolation, False)
+    assert (loop is not None) is applies
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 @pytest.mark.parametrize("width", [1, 2, 31, 32, 33])
-def test_no_byte_around_the_target_changes(width, dtype, layout):
-    images, maps, _ = plan(3, (5, 6), (4, width), False)
-    shape = (2, 4, width, 3) if layout == "HWC" else (2, 3, 4, width)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_no_byte_around_the_target_changes(channels, width, dtype, layout):
+    images, maps, _ = plan(3, (5, 6), (4, width), False, channels)
+    shape = (2, 4, width, channels) if layout == "HWC" else (2, channels, 4, width)
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.full(size + 128, NOISE_BYTE, np.uint8)
     target = room[64 : 64 + size].view(dtype).reshape(shape)
