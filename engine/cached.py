@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .buffers import ALIGNMENT, empty_aligned
 from .memory import available_memory
 from .sources import Located, Source
 
 Extent = tuple[float, float]
 Room = Callable[[int], NDArray[Any]]
-
-_ALIGNMENT = 64  # bytes; a picture begins at a cache line
 
 
 class CacheInfo(NamedTuple):
@@ -75,7 +74,7 @@ class CachedSource:
         self.labels, self.weights = source.labels, source.weights
         self.channels, self.dtype = source.channels, source.dtype
         self.image_size = source.image_size
-        self._arena = np.empty(self._most_bytes() // self.dtype.itemsize, self.dtype)
+        self._arena = empty_aligned((self._most_bytes() // self.dtype.itemsize,), self.dtype)
         self._starts = np.zeros(len(source), np.int64)
         self._extents = np.zeros((len(source), 2), np.float64)
         self._sizes = np.zeros((len(source), 2), np.int64)  # a height of 0: not there (yet)
@@ -88,7 +87,7 @@ class CachedSource:
         if self.image_size is None:
             return self._budget_bytes
         image_bytes = math.prod(self.image_size) * self.channels * self.dtype.itemsize
-        return min(self._budget_bytes, len(self._source) * (image_bytes + _ALIGNMENT))
+        return min(self._budget_bytes, len(self._source) * (image_bytes + ALIGNMENT))
 
     def _forget_threads(self) -> None:
         """Start with nothing being read: in a forked child, those who were reading are not here."""
@@ -173,7 +172,7 @@ class CachedSource:
             being_read = self._claim(sample_id)
             if being_read is None:
                 return self._read_and_keep(sample_id, room)
-            being_read.wait()  # by another thread; if that fails, or it finds no room, it is our turn
+            being_read.wait()  # if it fails there, or finds no room, it is our turn
 
     def _cached(self, sample_id: int) -> _Picture | None:
         height, width = self._sizes[sample_id].tolist()
@@ -222,7 +221,7 @@ class CachedSource:
     def _keep(self, sample_id: int, image: NDArray[Any], extent: Extent) -> None:
         if not self._is_as_promised(image) or image.size == 0:
             return
-        step = _ALIGNMENT // self.dtype.itemsize
+        step = ALIGNMENT // self.dtype.itemsize
         with self._lock:
             start = -(-self._used // step) * step
             if start + image.size > self._arena.size:
