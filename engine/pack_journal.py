@@ -1,5 +1,6 @@
 """The record of a pack in progress: which blocks are on the disk, and what they were made of."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -108,7 +109,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, and let others write it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a line that could not be written: told already
+            self._file.close()
 
     def _foreign(self) -> ValueError:
         return ValueError(

@@ -1,6 +1,5 @@
 """Pictures that `fusewarp pack` decoded and resized: mapped into memory, read without a copy."""
 
-import copy
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -105,7 +104,8 @@ class PackedSource:
         sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
         """
         ids = _checked_ids(sample_ids, len(self))
-        selected = copy.copy(self)
+        selected = object.__new__(type(self))
+        selected.__dict__.update(self.__dict__)  # copy.copy would pickle, and map the files anew
         selected._rows = self._rows[ids]
         selected.labels = None if self.labels is None else self.labels[ids]
         selected.weights = None if self.weights is None else self.weights[ids]

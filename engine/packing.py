@@ -69,24 +69,27 @@ def pack(
     FileExistsError
         If `out` exists, or ``<out>.partial`` holds files that are not of a pack.
     ValueError
-        If an argument is not of these, or ``<out>.partial`` was begun with other options or files.
+        If an argument is not of these, or ``<out>.partial`` was begun with other options or files,
+        or, with "skip", not one file can be read.
     SampleError
-        If a file cannot be read, or, with "skip", none can.
+        If a file cannot be read.
     OSError
         If the disk is full, or cannot be written.
     """
-    out = Path(os.path.abspath(out))
+    sides, threads = _checked_size(size), resolve_threads(threads)
+    if sides is None:
+        raise ValueError("`size` must be a number of pixels or (height, width), got None.")
     if resize not in RESIZE_WAYS:
         raise ValueError(f"`resize` must be one of {list(RESIZE_WAYS)}, got {resize!r}.")
     if on_error not in ("raise", "skip"):
         raise ValueError(f'`on_error` must be "raise" or "skip", got {on_error!r}.')
-    partial = _partial_folder(out)
-    height, width = _checked_size(size) or (0, 0)
-    threads, shape = resolve_threads(threads), (height, width, source.channels)
+    out = Path(os.path.abspath(out))
+    partial, shape = _partial_folder(out), (*sides, source.channels)
     with _Packing(source, partial, shape, resize, on_error == "skip") as packing:
         packing.resume(threads, progress)
-        packing.run(threads, progress)
-        packing.finish()
+        with packing.resumable_errors():
+            packing.run(threads, progress)
+            packing.finish()
     os.rename(partial, out)
     fmt.flush_folder(out.parent)
     (out / JOURNAL).unlink()
@@ -275,6 +278,22 @@ class _Packing:
                 "smaller size."
             )
 
+    @contextlib.contextmanager
+    def resumable_errors(self) -> Generator[None, None, None]:
+        """Say in errors how far it came, and that it can go on."""
+        try:
+            yield
+        except SampleError as error:
+            raise SampleError(
+                f"{error} {self._done()} are packed; start again, and it goes on from there."
+            ) from error
+        except OSError as error:  # of writing: what reading raises is a SampleError
+            raise OSError(
+                f"{self._folder} cannot be written: {error.strerror or error}. {self._done()} are "
+                f"packed, {self._to_come() / 1e9:.1f} GB are to come; make room and start again: "
+                "it goes on from there."
+            ) from error
+
     def run(self, threads: int, progress: Callable[[int], None]) -> None:
         """Write all blocks that are not on the disk yet."""
         with (
@@ -282,14 +301,9 @@ class _Packing:
             contextlib.closing(self._blocks(threads)) as blocks,
         ):
             file.truncate(self._end())  # of a block that was being written
-            try:
-                for block in blocks:
-                    self._write(file, block)
-                    progress(len(block.inputs))
-            except SampleError as error:
-                raise SampleError(
-                    f"{error} {self._done()} are packed; start again, and it goes on from there."
-                ) from error
+            for block in blocks:
+                self._write(file, block)
+                progress(len(block.inputs))
 
     def _blocks(self, threads: int) -> Generator[_Block, None, None]:
         """Yield finished blocks in order, with the next ones in work."""
@@ -317,16 +331,9 @@ class _Packing:
         images = block.kept_images()
         pixels = images.data.cast("B") if images.size else b""
         record = block.record(zlib.crc32(pixels))
-        try:
-            file.write(pixels)
-            fmt.flush_to_disk(file)
-            self._journal.add(record)
-        except OSError as error:
-            raise OSError(
-                f"{self._folder} cannot be written: {error.strerror or error}. {self._done()} are "
-                f"packed, {self._to_come() / 1e9:.1f} GB are to come; make room and start again: "
-                "it goes on from there."
-            ) from error
+        file.write(pixels)
+        fmt.flush_to_disk(file)
+        self._journal.add(record)
         self._keep(record)
 
     def _done(self) -> str:
@@ -342,7 +349,7 @@ class _Packing:
         """Write what lies beside the pictures, meta.json last."""
         ids, skipped = self._outcome()
         if len(ids) == 0:
-            raise SampleError(f"Not one file could be read. {skipped[0][1]}")
+            raise ValueError(f"Not one file could be read. {skipped[0][1]}")
         with open(self._folder / fmt.IMAGES, "r+b") as file:
             file.write(fmt.images_header((len(ids), *self.shape)))
             fmt.flush_to_disk(file)

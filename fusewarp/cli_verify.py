@@ -1,4 +1,4 @@
-"""`fusewarp verify`: is a packed folder still what was packed?"""
+"""`fusewarp verify`: tell whether a packed folder is still what was packed."""
 
 from pathlib import Path
 from typing import Annotated
