@@ -407,7 +407,7 @@ def test_what_exists_is_not_written_over(source, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="out exists already"):
         pack(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="ends in .partial"):
+    with pytest.raises(ValueError, match=r"ends in \.partial"):
         pack(source, tmp_path / "x.partial")
     (tmp_path / "a.partial").write_text("")
     with pytest.raises(FileExistsError, match="is in the way"):
