@@ -228,6 +228,15 @@ def test_a_torn_journal_costs_only_what_it_does_not_say(
     assert hashes(out) == undisturbed
 
 
+def test_a_torn_journal_can_be_interrupted_again(source, tmp_path, monkeypatch, undisturbed):
+    begun(source, tmp_path / "out", monkeypatch)
+    journal = tmp_path / "out.partial" / JOURNAL
+    os.truncate(journal, journal.stat().st_size - 5)
+    begun(source, tmp_path / "out", monkeypatch)
+    pack(source, tmp_path / "out", size=SIZE)
+    assert hashes(tmp_path / "out") == undisturbed
+
+
 def test_ctrl_c_leaves_no_thread_at_work(source, tmp_path, undisturbed):
     def stop(count):
         raise KeyboardInterrupt
