@@ -3,6 +3,7 @@
 from .augmenter import Augmenter
 from .errors import SampleError
 from .loader import Batch, Loader, Skipped
+from .packed import PackedSource
 from .policy import Policy
 from .sources import ArraySource, FolderSource
 from .split import stratified_split
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "FolderSource",
     "Loader",
+    "PackedSource",
     "Policy",
     "SampleError",
     "Skipped",

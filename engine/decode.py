@@ -1,6 +1,7 @@
 """Encoded bytes -> array: JPEG at the nearest useful scale, everything else through Pillow."""
 
 import io
+import re
 from typing import Any, Literal
 
 import cv2
@@ -82,11 +83,16 @@ def _decode_other(data: bytes, name: str, color_mode: ColorMode) -> NDArray[np.u
             converted = _to_8_bits(picture).convert(_PIL_MODES[color_mode])
     except Exception as error:  # Pillow's plugins raise whatever their format makes them stumble on
         raise SampleError(
-            f"{name} cannot be decoded ({type(error).__name__}: {error}). "
+            f"{name} cannot be decoded ({type(error).__name__}: {_reason(error)}). "
             'Replace or delete it, or load with on_error="skip".'
         ) from error
     image = np.asarray(converted)
     return image[:, :, np.newaxis] if image.ndim == 2 else image
+
+
+def _reason(error: Exception) -> str:
+    """Return the message without the address of our buffer: the same file, the same message."""
+    return re.sub(r" <_io\.BytesIO object at \w+>", "", str(error))
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .affine import Size
 from .augmenter import Augmenter
 from .buffers import BufferPool
+from .cached import CachedSource, CacheInfo
 from .errors import SampleError
 from .order import epoch_order
 from .plan import Plan
@@ -71,6 +72,11 @@ class Loader:
     on_error : {"raise", "skip"}
         What to do with a sample that cannot be read. "skip" leaves it out of its batch, collects
         it in `skipped`, and warns at the end of the epoch.
+    cache : {None, "memory"}
+        "memory" keeps decoded pictures, so that later epochs neither read nor decode them; see
+        `CachedSource`. The pixels are the same.
+    cache_bytes : int, optional
+        At most so much is kept. Default: half of the memory that is available to this process now.
 
     Raises
     ------
@@ -95,10 +101,12 @@ class Loader:
         drop_remainder: bool = False,
         prefetch: int = 2,
         on_error: Literal["raise", "skip"] = "raise",
+        cache: Literal["memory"] | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         if not isinstance(augmenter, Augmenter):
             raise TypeError(f"`augmenter` must be an Augmenter, got {type(augmenter).__name__}.")
-        self.source = source
+        self.source = _with_cache(source, augmenter.useful_size, cache, cache_bytes)
         self.augmenter = augmenter
         self.batch_size = _at_least("batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
@@ -130,6 +138,10 @@ class Loader:
         """Iterate from the loader's position on; an earlier iteration is given up."""
         self._iteration += 1
         return self._batches(self._iteration)
+
+    def cache_info(self) -> CacheInfo | None:
+        """Return how many pictures the cache holds, and in how many bytes; None without one."""
+        return self.source.info() if isinstance(self.source, CachedSource) else None
 
     def state_dict(self) -> dict[str, int]:
         """Return the position, {"seed", "epoch", "step"}: what the next batch will be."""
@@ -336,6 +348,14 @@ class _BatchInWork:
             None if weights is None else weights[ids],
             ids,
         )
+
+
+def _with_cache(source: Source, min_size: Size, cache: Any, cache_bytes: int | None) -> Source:
+    if cache not in (None, "memory"):
+        raise ValueError(f'`cache` must be "memory" or None, got {cache!r}.')
+    if cache is None and cache_bytes is not None:
+        raise ValueError('`cache_bytes` is the budget of a cache; give cache="memory" too.')
+    return source if cache is None else CachedSource(source, min_size, cache_bytes)
 
 
 def _at_least(name: str, value: Any, low: int) -> int:

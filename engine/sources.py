@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,44 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", 
 _DTYPES = (np.uint8, np.uint16, np.float32)
 
 
+class Located(NamedTuple):
+    """Where some pictures lie in memory.
+
+    Attributes
+    ----------
+    pixels : 1-D C-contiguous array of uint8, uint16 or float32
+        Holds them all, each as (height, width, channels).
+    starts : (n,) int64
+        Index of the first element of each picture in `pixels`.
+    sizes : (n, 2) int64
+        Height and width of each as it lies there.
+    extents : (n, 2) float64, optional
+        Height and width of what each shows, in its own pixels: a picture of 375 rows reduced by 2
+        has 188 rows but shows 187.5. Default: the sizes.
+    """
+
+    pixels: NDArray[Any]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    extents: NDArray[np.float64] | None = None
+
+
+def locate_rows(images: NDArray[Any], rows: NDArray[np.int64]) -> Located:
+    """Tell where rows of a C-contiguous (n, height, width, channels) array lie."""
+    height, width, channels = images.shape[1:]
+    sizes = np.empty((len(rows), 2), np.int64)
+    sizes[:] = height, width
+    pixels = np.asarray(images).reshape(-1)  # a memory map too as a plain array
+    return Located(pixels, rows * (height * width * channels), sizes)
+
+
 class Source(Protocol):
-    """What a loader needs to know of its pictures; sample ids are 0 .. len - 1."""
+    """What a loader needs to know of its pictures; sample ids are 0 .. len - 1.
+
+    A method is optional: ``locate(sample_ids) -> Located | None`` tells where pictures lie that are
+    in memory already. Loaders call it from several threads, and `read` where it is missing or
+    returns None.
+    """
 
     @property
     def names(self) -> Sequence[str]:

@@ -10,7 +10,16 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from . import __version__, cli_demo, cli_predict, cli_preview, cli_train, cli_warmup
+from . import (
+    __version__,
+    cli_demo,
+    cli_pack,
+    cli_predict,
+    cli_preview,
+    cli_train,
+    cli_verify,
+    cli_warmup,
+)
 
 P = ParamSpec("P")
 USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
@@ -71,6 +80,8 @@ for module, command in (
     (cli_train, cli_train.train),
     (cli_predict, cli_predict.predict),
     (cli_preview, cli_preview.preview),
+    (cli_pack, cli_pack.pack),
+    (cli_verify, cli_verify.verify),
     (cli_warmup, cli_warmup.warmup),
 ):
     app.command(epilog=module.EXAMPLES)(one_sentence(command))

@@ -39,7 +39,8 @@ def test_runs_from_a_checkout_that_is_not_installed():
 
 
 @pytest.mark.parametrize(
-    "name", ["ArraySource", "Augmenter", "Batch", "FolderSource", "Loader", "Policy"]
+    "name",
+    ["ArraySource", "Augmenter", "Batch", "FolderSource", "Loader", "PackedSource", "Policy"],
 )
 def test_public_names_are_documented(name):
     assert name in fusewarp.__all__
