@@ -10,7 +10,15 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from . import __version__, cli_demo, cli_predict, cli_preview, cli_train, cli_warmup
+from . import (
+    __version__,
+    cli_bench,
+    cli_demo,
+    cli_predict,
+    cli_preview,
+    cli_train,
+    cli_warmup,
+)
 
 P = ParamSpec("P")
 USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
@@ -72,5 +80,6 @@ for module, command in (
     (cli_predict, cli_predict.predict),
     (cli_preview, cli_preview.preview),
     (cli_warmup, cli_warmup.warmup),
+    (cli_bench, cli_bench.bench),
 ):
     app.command(epilog=module.EXAMPLES)(one_sentence(command))
