@@ -19,6 +19,7 @@ from .results import Absent, Result, TableResult
 from .timing import Hosts, Pace, Wanted, time_rows
 from .training import BATCH_SIZE as TRAINING_BATCH
 from .training import SIDE as TRAINING_SIDE
+from .training import base_name
 from .work import BATCH_SIZE, RANGES, SIDE, WARP_PICTURES, Work
 
 LEFT_OUT = "left out by --quick"
@@ -52,10 +53,10 @@ FULL = Scale(
 )
 QUICK = Scale(
     pace={
-        "warp": Pace(7, 0.02),
-        "arrays": Pace(5, 0.05),
-        "jpeg": Pace(3, 0.05),
-        "training": Pace(3, 0.05),
+        "warp": Pace(7, 0.02, 0.01),
+        "arrays": Pace(5, 0.05, 0.03),
+        "jpeg": Pace(3, 0.05, 0.03),
+        "training": Pace(3, 0.05, 0.03),
     },
     pictures=128,
     peer_pictures=64,
@@ -99,7 +100,12 @@ def run_bench(
     result = Result(describe_machine(), _settings(scale, counts))
     with tempfile.TemporaryDirectory(prefix="fusewarp-bench-") as folder:
         work = Work(
-            scale.pictures, scale.peer_pictures, Path(folder), scale.trained_pictures, counts
+            scale.pictures,
+            scale.peer_pictures,
+            Path(folder),
+            scale.trained_pictures,
+            counts,
+            scale.quick,
         )
         work.tiles.mkdir()
         write_tiles(work.tiles, scale.tiles)
@@ -206,7 +212,7 @@ def title(table: Table, scale: Scale) -> str:
         f"{scale.peer_pictures}) to float32 batches of {BATCH_SIZE}; {RANGES}",
         "jpeg": f"{scale.tiles} JPEGs of 500 x 375, re-encoded tiles of real photos, to float32 "
         f"batches of {BATCH_SIZE} x {size}; {RANGES}",
-        "training": f"a head on a frozen MobileNetV2 with random weights, {scale.trained_pictures} "
+        "training": f"a head on {base_name(scale.quick)}, frozen, {scale.trained_pictures} "
         f"pictures of {TRAINING_SIDE} x {TRAINING_SIDE}, batches of {TRAINING_BATCH}; {RANGES}",
         "scaling": "how the figures change with threads, size of pictures and of batches",
     }[table]

@@ -5,9 +5,12 @@ from typing import Any
 
 from .contract import NotAvailable
 from .results import Check, Result, Row, TableResult
+from .work import BATCH_SIZE, SIDE
 
 AT_MOST, AT_LEAST = "at most", "at least"
 ALLOWANCE_MB = 400.0  # of memory, beside the batches ahead
+USUAL_BATCH_MB = 4 * BATCH_SIZE * SIDE * SIDE * 3 / 1e6  # where it was not measured
+USUAL_PREFETCH = 2
 OWN_BATCHES = 2  # beside the ones ahead: the consumer's, and the one in work
 ALIAS_GAIN_DB = 3.0  # a filter that halves the error's power
 LARGE_ONES = "kernel.large."
@@ -165,8 +168,8 @@ def _start(result: Result) -> Iterator[Figure]:
 
 def _memory(result: Result) -> Iterator[Figure]:
     figures = result.probes.get("memory", {})
-    batch = figures.get("batch_mb", 0.0)
-    bound = (figures.get("prefetch", 0) + OWN_BATCHES) * batch + ALLOWANCE_MB
+    batch = figures.get("batch_mb", USUAL_BATCH_MB)
+    bound = (figures.get("prefetch", USUAL_PREFETCH) + OWN_BATCHES) * batch + ALLOWANCE_MB
     peak = _probed(result, "memory", "peak_above_import_mb")
     yield 7, "memory above the import over an epoch, MB", AT_MOST, round(bound), peak
     growth = _probed(result, "memory", "growth_mb")

@@ -21,7 +21,11 @@ from .contract import NotAvailable, Process, Table
 from .work import BATCH_SIZE, OPTIONS, POLICY, SIDE, Work, crops
 
 SCRIPTS = Path(__file__).parent / "scripts"
-HAND_OVERS, READY_SECONDS = 30, 0.1  # a batch is ready well before it is asked for
+HAND_OVERS, QUICK_HAND_OVERS, READY_SECONDS = (
+    30,
+    10,
+    0.1,
+)  # a batch is ready well before it is asked for
 MANY_FILES = 100_000
 LINKED_FILES = 16  # so many different ones; file systems limit the names of one file
 SMALL_SIZE = (96, 72)  # width, height: an epoch of many files then takes seconds
@@ -44,10 +48,11 @@ def hand_over(work: Work) -> dict[str, Any]:
     from ..tensorflow import as_dataset
 
     source = ArraySource(work.images[:BATCH_SIZE])
-    loader = Loader(source, Augmenter(POLICY), BATCH_SIZE, epochs=HAND_OVERS + 1)
+    count = QUICK_HAND_OVERS if work.quick else HAND_OVERS
+    loader = Loader(source, Augmenter(POLICY), BATCH_SIZE, epochs=count + 1)
     batches, milliseconds = iter(as_dataset(loader)), []
     next(batches)
-    for _ in range(HAND_OVERS):
+    for _ in range(count):
         time.sleep(READY_SECONDS)
         waited, began = loader.wait_seconds, time.perf_counter()
         next(batches)

@@ -14,6 +14,7 @@ from typing import Any
 from .contract import NotAvailable, Process, Runner
 from .work import Work
 
+LAST_WORDS = 200  # characters of what a process printed before it died
 PATIENCE = 300.0  # seconds for one answer, after which the process is given up
 
 
@@ -32,6 +33,7 @@ class Host:
 
     def __init__(self, process: Process, work: Work) -> None:
         self.name, self._work = process, work
+        self._log = work.folder / f"{process}.log"
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -82,7 +84,8 @@ class Host:
             self._process.join(10)
             code = self._process.exitcode
             self.stop()
-            raise RowFailed(f"its process ended with exit code {code}") from error
+            said = self._log.read_text(errors="replace")[-LAST_WORDS:].strip()
+            raise RowFailed(f"its process ended with exit code {code}: {said}") from error
         if not is_good:
             raise RowFailed(answer)
         return answer
@@ -90,14 +93,16 @@ class Host:
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self._work), name=self.name)
+        arguments = (theirs, self._work, str(self._log))
+        self._process = context.Process(target=serve, args=arguments, name=self.name)
         self._process.start()
         theirs.close()
         return self._pipe
 
 
-def serve(pipe: Connection, work: Work) -> None:
+def serve(pipe: Connection, work: Work, log: str) -> None:
     """Answer questions until the other end closes; the process's main function."""
+    _write_to(log)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network
     warnings.simplefilter("ignore")  # of peers: what is wrong comes as an exception
@@ -116,6 +121,14 @@ def serve(pipe: Connection, work: Work) -> None:
         except Exception as error:
             answer = (False, one_line(error))
         pipe.send(answer)
+
+
+def _write_to(log: str) -> None:
+    """Send all that libraries print, native code too, to a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
 
 
 def one_line(error: Exception) -> str:

@@ -10,18 +10,27 @@ from .contract import Entry, Process
 from .process import Host, RowFailed
 from .results import Absent, Row, TableResult
 
-SETTLE_SECONDS = 0.1  # what a row began ahead ends before the next row's clock starts
-
 Hosts = dict[Process, Host]
 Wanted = tuple[Entry, int, Process]  # an entry, a number of threads, and where it runs
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a table takes: rounds after the warm-up, and the seconds a turn is at least."""
+    """How long a table takes.
+
+    Attributes
+    ----------
+    rounds : int
+        After the warm-up.
+    least_seconds : float
+        Of a turn: a row that is faster does several laps.
+    settle_seconds : float
+        Before a turn, so that what the last row had begun ahead is over when the clock starts.
+    """
 
     rounds: int
     least_seconds: float
+    settle_seconds: float = 0.1
 
 
 @dataclass
@@ -59,9 +68,15 @@ def time_rows(
     """
     say("warm-up")
     turns = [turn for row in wanted if (turn := _warm_up(row, hosts, pace, table)) is not None]
+
+    def take(turn: _Turn, _: TableResult) -> None:
+        time.sleep(pace.settle_seconds)
+        pictures, seconds = turn.host.run(turn.number, turn.laps)
+        turn.rounds.append(seconds / pictures)
+
     for number in range(pace.rounds):
         say(f"round {number + 1} of {pace.rounds}")
-        turns = [turn for turn in turns if _succeeds(_take, turn, table)]
+        turns = [turn for turn in turns if _succeeds(take, turn, table)]
     turns = [turn for turn in turns if _succeeds(_finish, turn, table)]
     for host in hosts.values():
         with contextlib.suppress(RowFailed):  # a process that ended has nothing left to close
@@ -80,12 +95,6 @@ def _warm_up(row: Wanted, hosts: Hosts, pace: Pace, table: TableResult) -> _Turn
         turn.laps = max(1, math.ceil(pace.least_seconds / max(seconds, 1e-6)))
 
     return turn if _succeeds(prepare, turn, table) else None
-
-
-def _take(turn: _Turn, _: TableResult) -> None:
-    time.sleep(SETTLE_SECONDS)
-    pictures, seconds = turn.host.run(turn.number, turn.laps)
-    turn.rounds.append(seconds / pictures)
 
 
 def _finish(turn: _Turn, table: TableResult) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Work:
     trained_pictures : int
     threads : tuple of int
         For each of which the tables of loaders have a row.
+    quick : bool
+        Whether a tiny base is trained on.
     """
 
     pictures: int
@@ -57,7 +59,8 @@ class Work:
     folder: Path
     trained_pictures: int = 128
     threads: tuple[int, ...] = (1,)
-    batch_size: int = field(default=BATCH_SIZE)
+    quick: bool = False
+    batch_size: int = BATCH_SIZE
 
     @property
     def tiles(self) -> Path:

@@ -19,6 +19,7 @@ from . import (
 PEERS: tuple[Peer, ...] = (
     floors.PEER,
     ours.PEER,
+    ours.DROP_IN_PEER,
     ours.TENSORFLOW_PEER,
     opencv.PEER,
     albumentations.PEER,

@@ -217,13 +217,24 @@ def _ours(table: Any, key: str, name: str, build: Any, **more: Any) -> Entry:
 
 
 KERNEL = "fusewarp.kernels.warp"
+DROP_IN = (
+    _ours("arrays", "flow", "fusewarp.keras ImageDataGenerator.flow", flow_row, quick=True),
+    _ours(
+        "jpeg",
+        "flow",
+        "fusewarp.keras flow_from_directory",
+        directory_row(False),
+        quick=True,
+        note="Keras' own pixels, Pillow's bilinear resize first",
+    ),
+    _ours("jpeg", "flow.fused", "the same, use_fused_resize=True", directory_row(True)),
+)
 ARRAYS = (
     _ours("arrays", "kernel", f"{KERNEL} alone", kernel_row, kind="part", threads=1, quick=True,
           note="the same pictures, maps made before, into one batch again and again"),
     _ours("arrays", "plan", "sampling and composing alone", plan_row, kind="part", threads=1,
           quick=True, note="Augmenter.plan and Plan.inverse_maps"),
     _ours("arrays", "loader", "fusewarp.Loader", loader_arrays_row, quick=True),
-    _ours("arrays", "flow", "fusewarp.keras ImageDataGenerator.flow", flow_row, quick=True),
     _ours("arrays", "minify.loader", "fusewarp.Loader", minified_loader_row, threads=1,
           group=f"{MINIFIED} x {MINIFIED} to {SIDE} x {SIDE}", note="the batch is all pictures"),
     _ours("arrays", "minify.kernel", f"{KERNEL} alone", minified_kernel_row, kind="part",
@@ -231,9 +242,6 @@ ARRAYS = (
 )  # fmt: skip
 JPEG = (
     _ours("jpeg", "loader", "fusewarp.Loader", loader_jpeg_row, quick=True),
-    _ours("jpeg", "flow", "fusewarp.keras flow_from_directory", directory_row(False), quick=True,
-          note="Keras' own pixels, Pillow's bilinear resize first"),
-    _ours("jpeg", "flow.fused", "the same, use_fused_resize=True", directory_row(True)),
     _ours("jpeg", "decoded", "fusewarp.Loader on the pictures in memory", decoded_row,
           group="after the first epoch", note="the array rate at this size"),
     _ours("jpeg", "cached", 'fusewarp.Loader(cache="memory")', cached_row,
@@ -266,6 +274,13 @@ PEER = Peer(
     install=INSTALL,
     process="native",
     entries=(*cases(), *ARRAYS, *JPEG, *SCALING),
+)
+DROP_IN_PEER = Peer(
+    name="fusewarp.keras",
+    packages=("numba", "simplejpeg"),
+    install=INSTALL,
+    process="tensorflow",  # it imports Keras where that is installed, for its settings
+    entries=DROP_IN,
 )
 TENSORFLOW_PEER = Peer(
     name="fusewarp in TensorFlow",
