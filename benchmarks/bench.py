@@ -167,7 +167,7 @@ def choose_rows(
             continue
         for entry in entries:
             if quick and not entry.quick:
-                made.absent.append(Absent(entry.name, LEFT_OUT))
+                made.absent.append(Absent(entry.name, LEFT_OUT, entry.key))
                 continue
             wanted += [(entry, count, peer.process) for count in thread_counts(entry, threads)]
     return wanted

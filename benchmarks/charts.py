@@ -6,7 +6,7 @@ from typing import Any
 from .results import Result, Row, TableResult
 
 COLOURS = {"ours": "#d1495b", "peer": "#8d99ae", "floor": "#2b2d42", "part": "#edae49"}
-ROW_HEIGHT, WIDTH = 0.36, 9.0  # inches
+ROW_HEIGHT, MARGIN, WIDTH = 0.34, 0.5, 9.0  # inches
 
 
 def write_charts(result: Result, folder: Path) -> dict[str, list[str]]:
@@ -30,32 +30,39 @@ def write_charts(result: Result, folder: Path) -> dict[str, list[str]]:
 
 
 def _bars(name: str, table: TableResult, folder: Path) -> str:
-    """Draw images/s of the main rows, with a line where the floor with as many threads is."""
+    """Draw images/s of the main rows: a panel for each number of threads, with its floor."""
     from matplotlib.figure import Figure
 
-    rows = sorted(
-        (row for row in table.rows if not row.group), key=lambda row: (-row.threads, row.rate)
+    rows = sorted((row for row in table.rows if not row.group), key=lambda row: row.rate)
+    panels = [
+        [row for row in rows if row.threads == count]
+        for count in sorted({row.threads for row in rows})
+    ]
+    heights = [ROW_HEIGHT * len(panel) + MARGIN for panel in panels]
+    figure = Figure((WIDTH, sum(heights) + MARGIN), layout="constrained")
+    all_axes: Any = figure.subplots(
+        len(panels), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
-    figure = Figure((WIDTH, 1.2 + ROW_HEIGHT * len(rows)), layout="constrained")
-    axes: Any = figure.subplots()
-    labels = [f"{row.name} ({row.threads})" for row in rows]
-    low_high = [[], []]  # type: list[list[float]]
-    for row in rows:
-        low, high = row.quartiles
-        low_high[0].append(max(0.0, row.rate - low))
-        low_high[1].append(max(0.0, high - row.rate))
-    colours = [COLOURS[row.kind] for row in rows]
-    bars = axes.barh(labels, [row.rate for row in rows], xerr=low_high, color=colours)
-    axes.bar_label(bars, [f" {row.rate:,.0f}" for row in rows], padding=3)
-    for threads in sorted({row.threads for row in rows}):
-        floor = table.find(table.floor, threads)
-        if floor is not None:
-            axes.axvline(floor.rate, color=COLOURS["floor"], linestyle="--", linewidth=1)
-    axes.set_xlabel("images/s (threads in brackets; dashed: the floor)")
-    axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
+    for axes, panel in zip(all_axes[:, 0], panels, strict=True):
+        _panel(axes, panel, table)
+    all_axes[-1, 0].set_xlabel("images/s; lines: quartiles; dashed: the floor")
     figure.savefig(folder / f"{name}.png", dpi=120)
     return f"{name}.png"
+
+
+def _panel(axes: Any, rows: list[Row], table: TableResult) -> None:
+    rates = [row.rate for row in rows]
+    below = [max(0.0, row.rate - row.quartiles[0]) for row in rows]
+    above = [max(0.0, row.quartiles[1] - row.rate) for row in rows]
+    colours = [COLOURS[row.kind] for row in rows]
+    bars = axes.barh([row.name for row in rows], rates, xerr=[below, above], color=colours)
+    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3)
+    floor = table.floor_of(rows[0])
+    if floor is not None:
+        axes.axvline(floor.rate, color=COLOURS["floor"], linestyle="--", linewidth=1)
+    axes.set_title(f"{rows[0].threads} thread{'s' * (rows[0].threads > 1)}", loc="left")
+    axes.margins(x=0.1, y=0.01)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _lines(table: TableResult, group: str, folder: Path) -> str:

@@ -183,9 +183,10 @@ def _table(result: Result, table: str) -> TableResult:
 
 
 def _row(result: Result, table: str, key: str, threads: int = 1) -> Row:
-    row = _table(result, table).find(key, threads)
+    rows = _table(result, table)
+    row = rows.find(key, threads)
     if row is None:
-        raise NotAvailable("not measured")
+        raise NotAvailable(rows.why_absent(key))
     return row
 
 

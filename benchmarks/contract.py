@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from .work import Work
+from .work import Floats, Images, Maps, Work
 
 Table = Literal["warp", "arrays", "jpeg", "training", "scaling"]
 Kind = Literal["ours", "peer", "floor", "part"]
@@ -99,8 +99,13 @@ class Peer:
     process : str
         Rows of one process share its imports: TensorFlow and PyTorch crash each other.
     entries : tuple of Entry
-    absent : dict
+    absent : tuple of (table, reason)
         Tables this peer has no row in, and why.
+    warp : callable, optional
+        Where the peer accepts our maps: warps (n, SIDE, SIDE, 3) uint8 by (n, 2, 3) inverse maps to
+        (n, SIDE, SIDE, 3) float32 in 0..1. The tests hold it against ours.
+    augment : callable, optional
+        Draws parameters as its rows do, and returns as `warp`. The tests fit maps to its output.
     """
 
     name: str
@@ -109,3 +114,5 @@ class Peer:
     process: Process
     entries: tuple[Entry, ...]
     absent: tuple[tuple[Table, str], ...] = ()
+    warp: Callable[[Images, Maps], Floats] | None = None
+    augment: Callable[[Images], Floats] | None = None

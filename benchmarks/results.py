@@ -36,7 +36,9 @@ class Row:
         """Lower and upper quartile of pictures a second."""
         if len(self.rounds) == 1:
             return self.rate, self.rate
-        low, _, high = statistics.quantiles([1.0 / seconds for seconds in self.rounds], n=4)
+        low, _, high = statistics.quantiles(
+            [1.0 / seconds for seconds in self.rounds], n=4, method="inclusive"
+        )
         return low, high
 
     def times(self, other: "Row") -> float:
@@ -48,10 +50,11 @@ class Row:
 
 @dataclass
 class Absent:
-    """A row that is not there, and why."""
+    """A row that is not there, and why; `key` is empty where a whole library is missing."""
 
     name: str
     reason: str
+    key: str = ""
 
 
 @dataclass
@@ -69,6 +72,11 @@ class TableResult:
             if (row.key, row.threads) == (key, threads):
                 return row
         return None
+
+    def why_absent(self, key: str) -> str:
+        """Say why a row is not there."""
+        reasons = [absent.reason for absent in self.absent if absent.key == key]
+        return reasons[0] if reasons else "not measured"
 
     def floor_of(self, row: Row) -> Row | None:
         """Return the floor for a row: with its number of threads, or with one."""

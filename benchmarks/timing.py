@@ -120,6 +120,6 @@ def _succeeds(step: Callable[[_Turn, TableResult], None], turn: _Turn, table: Ta
     try:
         step(turn, table)
     except RowFailed as error:
-        table.absent.append(Absent(turn.name, str(error)))
+        table.absent.append(Absent(turn.name, str(error), turn.entry.key))
         return False
     return True

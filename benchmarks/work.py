@@ -33,6 +33,7 @@ WARP_PICTURES = 64
 
 Images = NDArray[np.uint8]
 Maps = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

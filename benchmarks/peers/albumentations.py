@@ -100,7 +100,7 @@ def make_peer(name: str, package: str, install: str, key: str) -> Peer:
         Entry("arrays", key, f"{name}, A.Affine", arrays_row, note=pool),
         Entry("jpeg", key, f"{name}, A.Affine", jpeg_row, note=f"{pool}; our decoder; A.Resize"),
     )
-    return Peer(name, (package,), install, "native", entries)
+    return Peer(name, (package,), install, "native", entries, augment=augment)
 
 
 PEER = make_peer(

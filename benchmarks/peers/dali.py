@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import Entry, Peer, Runner
-from ..work import ROTATION, SCALE, SHEAR, SHIFT, SIDE, WARP_PICTURES, ZOOM, Images, Work
+from ..work import ROTATION, SCALE, SHEAR, SHIFT, SIDE, WARP_PICTURES, ZOOM, Floats, Images, Work
 
 NOTE = "draws its own; fn.warp_affine on the CPU, one warp of one matrix"
 
@@ -33,15 +33,20 @@ def warped(images: Any) -> Any:
     return fn.cast(levels, dtype=types.FLOAT) * SCALE
 
 
-def _row(make_input: Any, count: int, batch_size: int, threads: int) -> Runner:
+def _pipeline(make_input: Any, batch_size: int, threads: int) -> Any:
     from nvidia.dali import pipeline_def
 
-    @pipeline_def(batch_size=batch_size, num_threads=threads, device_id=None, seed=1)
-    def make() -> Any:
+    def define() -> Any:
         return warped(make_input())
 
-    pipeline = make()
+    options = {"batch_size": batch_size, "num_threads": threads, "device_id": None, "seed": 1}
+    pipeline = pipeline_def(**options)(define)()
     pipeline.build()
+    return pipeline
+
+
+def _row(make_input: Any, count: int, batch_size: int, threads: int) -> Runner:
+    pipeline = _pipeline(make_input, batch_size, threads)
     batches = math.ceil(count / batch_size)
 
     def run(laps: int) -> int:
@@ -64,6 +69,15 @@ def _arrays(images: Images, work: Work, threads: int) -> Runner:
         return fn.external_source(source=batch, layout="HWC", no_copy=True)
 
     return _row(make_input, len(images), work.batch_size, threads)
+
+
+def augment(images: Images) -> Floats:
+    """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
+    from nvidia.dali import fn
+
+    pipeline = _pipeline(lambda: fn.external_source(source=[images], layout="HWC"), len(images), 1)
+    (batch,) = pipeline.run()
+    return np.stack([np.asarray(batch.at(i), np.float32) for i in range(len(images))])
 
 
 def warp_row(work: Work, threads: int) -> Runner:
@@ -98,4 +112,5 @@ PEER = Peer(
         Entry("arrays", "dali", "DALI on the CPU", arrays_row, note=NOTE),
         Entry("jpeg", "dali", "DALI on the CPU", jpeg_row, note=f"{NOTE}, after fn.resize"),
     ),
+    augment=augment,
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import ALL_THREADS, Entry, Peer, Runner
 from ..training import fit_row
-from ..work import OPTIONS, SCALE, SIDE, Work
+from ..work import OPTIONS, SCALE, SIDE, Floats, Images, Work
 
 LEGACY = "keras.src.legacy.preprocessing.image, SciPy picture by picture"
 FEW = 16  # pictures of the warp row: it is slow, and works one by one
@@ -21,6 +21,13 @@ def make_generator() -> Any:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     return ImageDataGenerator(**OPTIONS)
+
+
+def augment(images: Images) -> Floats:
+    """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
+    generator = make_generator()
+    made: Floats = np.stack([generator.random_transform(i.astype(np.float32)) for i in images])
+    return made * np.float32(SCALE)
 
 
 def warp_row(work: Work, threads: int) -> Runner:
@@ -115,4 +122,5 @@ PEER = Peer(
             threads=ALL_THREADS,
         ),
     ),
+    augment=augment,
 )

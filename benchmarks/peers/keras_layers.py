@@ -126,4 +126,5 @@ PEER = Peer(
             threads=ALL_THREADS,
         ),
     ),
+    augment=augment,
 )

@@ -19,7 +19,9 @@ from ..work import (
     drawn_maps,
     scale_colour,
     turning_maps,
+    xy_maps,
 )
+from .opencv import warp_levels
 
 LARGE = 2048
 ANGLES = (0, 15, 45, 90)  # degrees
@@ -134,8 +136,6 @@ def sized_opencv(side: int) -> Builder:
     """Describe OpenCV on pictures of another size."""
 
     def build(work: Work, threads: int) -> Runner:
-        from .opencv import warp_levels, xy_maps
-
         cv2.setNumThreads(1)
         images = _sized(side)
         maps, levels = xy_maps(drawn_maps(len(images), side)), np.empty_like(images)

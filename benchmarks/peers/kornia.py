@@ -19,7 +19,7 @@ from ..work import (
     drawn_maps,
     xy_maps,
 )
-from .torch_data import as_tensor, use_threads
+from .torch_data import as_images, as_tensor, use_threads
 
 
 def make_transform() -> Any:
@@ -58,14 +58,12 @@ def warp_batch(tensor: Any, maps: Any) -> Any:
 
 def warp(images: Images, inverse_maps: Maps) -> NDArray[np.float32]:
     """Warp to float32 in 0..1 by our maps."""
-    made = warp_batch(as_tensor(images), forward_maps(inverse_maps)).numpy()
-    return np.asarray(made, np.float32).transpose(0, 2, 3, 1)
+    return as_images(warp_batch(as_tensor(images), forward_maps(inverse_maps)))
 
 
 def augment(images: Images) -> NDArray[np.float32]:
     """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
-    made = make_transform()(as_tensor(images).float() * SCALE).numpy()
-    return np.asarray(made, np.float32).transpose(0, 2, 3, 1)
+    return as_images(make_transform()(as_tensor(images).float() * SCALE))
 
 
 def warp_row(work: Work, threads: int) -> Runner:
@@ -126,4 +124,6 @@ PEER = Peer(
         ),
     ),
     absent=(("jpeg", "it reads no files: torchvision's row is PyTorch's here"),),
+    warp=warp,
+    augment=augment,
 )

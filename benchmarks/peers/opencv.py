@@ -29,7 +29,8 @@ def warp_levels(images: Iterable[Any], maps: Iterable[Any], out: Images) -> Imag
 def warp(images: Images, inverse_maps: Maps) -> NDArray[np.float32]:
     """Warp to float32 in 0..1 by our maps."""
     levels = warp_levels(images, xy_maps(inverse_maps), np.empty_like(images))
-    return np.multiply(levels, _SCALE, dtype=np.float32)
+    made: NDArray[np.float32] = np.multiply(levels, _SCALE, dtype=np.float32)
+    return made
 
 
 def warp_row(work: Work, threads: int) -> Runner:
@@ -163,4 +164,5 @@ PEER = Peer(
             quick=True,
         ),
     ),
+    warp=warp,
 )

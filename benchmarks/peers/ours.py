@@ -15,7 +15,19 @@ from ...engine import ArraySource, Augmenter, FolderSource, Loader
 from ...kernels import warp
 from ..contract import ALL_THREADS, Entry, NotAvailable, Peer, Runner
 from ..training import fit_row, ready_batches
-from ..work import BATCH_SIZE, OPTIONS, POLICY, SIDE, Images, Work, crops, drawn_maps, scale_colour
+from ..work import (
+    BATCH_SIZE,
+    OPTIONS,
+    POLICY,
+    SIDE,
+    Floats,
+    Images,
+    Maps,
+    Work,
+    crops,
+    drawn_maps,
+    scale_colour,
+)
 from .kernel import cases, sizes
 
 BATCH_SIZES = (1, 8, 32, 64, 256)
@@ -74,6 +86,25 @@ def plan_row(work: Work, threads: int) -> Runner:
         return laps * count
 
     return Runner(run)
+
+
+def warp_to_floats(images: Images, inverse_maps: Maps) -> Floats:
+    """Warp to float32 in 0..1."""
+    out = np.empty((len(inverse_maps), *images.shape[1:]), np.float32)
+    warp(images, inverse_maps, out, colour=scale_colour(len(images)))
+    return out
+
+
+def augment(images: Images) -> Floats:
+    """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
+    made: Floats = Augmenter(POLICY).apply(images, np.arange(len(images)))
+    return made
+
+
+def drop_in_augment(images: Images) -> Floats:
+    """Return the pictures augmented by the drop-in, (n, side, side, 3) float32 in 0..1."""
+    made: Floats = next(_drop_in(1).flow(images, batch_size=len(images), shuffle=False, seed=0))
+    return made
 
 
 def loader_arrays_row(work: Work, threads: int) -> Runner:
@@ -274,6 +305,8 @@ PEER = Peer(
     install=INSTALL,
     process="native",
     entries=(*cases(), *ARRAYS, *JPEG, *SCALING),
+    warp=warp_to_floats,
+    augment=augment,
 )
 DROP_IN_PEER = Peer(
     name="fusewarp.keras",
@@ -281,6 +314,7 @@ DROP_IN_PEER = Peer(
     install=INSTALL,
     process="tensorflow",  # it imports Keras where that is installed, for its settings
     entries=DROP_IN,
+    augment=drop_in_augment,
 )
 TENSORFLOW_PEER = Peer(
     name="fusewarp in TensorFlow",

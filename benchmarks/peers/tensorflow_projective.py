@@ -159,4 +159,6 @@ PEER = Peer(
             note=f"{OP}; pictures mapped in parallel; not antialiased",
         ),
     ),
+    warp=warp,
+    augment=augment,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..contract import Runner
 from ..work import Images
@@ -23,6 +24,13 @@ def as_tensor(images: Images) -> Any:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
+def as_images(tensors: Any) -> NDArray[np.float32]:
+    """Return a batch of PyTorch's, or a list of pictures, as (n, h, w, 3) float32."""
+    made = np.stack([np.asarray(tensor, np.float32) for tensor in tensors])
+    images: NDArray[np.float32] = made.transpose(0, 2, 3, 1)
+    return images
+
+
 class Dataset:
     """A data set for `DataLoader`: `load(item)` for each of `items`, in workers too."""
 
@@ -39,20 +47,22 @@ class Dataset:
 
 
 def loader_row(load: Callable[[Any], Any], items: Any, batch_size: int, threads: int) -> Runner:
-    """Make a row of `DataLoader` epochs with as many worker processes as threads.
+    """Make a row of `DataLoader` epochs, for one thread in this process, else in worker processes.
 
-    The workers stay between epochs, and each has one thread, as is PyTorch's own default there.
+    One worker would be slower than none. Workers stay between epochs, and each has one thread, as
+    is PyTorch's own default there.
     """
     from torch.utils.data import DataLoader
 
-    loader: Any = DataLoader(
-        Dataset(load, items),  # type: ignore[arg-type]
-        batch_size,
-        shuffle=True,
-        num_workers=threads,
-        persistent_workers=True,
-        multiprocessing_context="spawn",  # forking a process that has threads may hang
-    )
+    workers: dict[str, Any] = {}
+    if threads > 1:
+        workers = {
+            "num_workers": threads,
+            "persistent_workers": True,
+            "multiprocessing_context": "spawn",  # to fork a process that has threads may hang
+        }
+    dataset: Any = Dataset(load, items)
+    loader: Any = DataLoader(dataset, batch_size, shuffle=True, **workers)
 
     def run(laps: int) -> int:
         return sum(len(batch) for _ in range(laps) for batch in loader)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..contract import Entry, Peer, Runner
 from ..work import ROTATION, SHEAR, SHIFT, SIDE, WARP_PICTURES, ZOOM, Images, Work
-from .torch_data import as_tensor, loader_row, use_threads
+from .torch_data import as_images, as_tensor, loader_row, use_threads
 
 INSTALL = "pip install torch torchvision (BSD-3; their CPU builds are much smaller)"
 LIMITS = "fills with 0, not with the nearest pixel; one zoom for both axes; draws its own"
@@ -34,8 +34,7 @@ def make_transform(resize: bool = False) -> Any:
 def augment(images: Images) -> NDArray[np.float32]:
     """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
     transform = make_transform()
-    made = np.stack([transform(image).numpy() for image in as_tensor(images)])
-    return made.transpose(0, 2, 3, 1)
+    return as_images([transform(image) for image in as_tensor(images)])
 
 
 def warp_row(work: Work, threads: int) -> Runner:
@@ -98,14 +97,15 @@ PEER = Peer(
             "torchvision",
             "torchvision v2 in a DataLoader",
             arrays_row,
-            note=f"{LIMITS}; worker processes for threads; gives (n, 3, h, w)",
+            note=f"{LIMITS}; one worker process a thread, none for one; gives (n, 3, h, w)",
         ),
         Entry(
             "jpeg",
             "torchvision",
             "torchvision decode_image + v2 in a DataLoader",
             jpeg_row,
-            note=f"{LIMITS}; worker processes for threads; antialiased Resize",
+            note=f"{LIMITS}; one worker process a thread, none for one; antialiased Resize",
         ),
     ),
+    augment=augment,
 )
