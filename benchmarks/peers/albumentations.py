@@ -33,7 +33,7 @@ def make_transform(resize: bool = False) -> Any:
     ]
     if resize:
         steps.insert(0, A.Resize(SIDE, SIDE, interpolation=cv2.INTER_LINEAR))
-    return A.Compose(steps)
+    return A.Compose(steps, seed=0)
 
 
 def augment(images: Images) -> NDArray[np.float32]:

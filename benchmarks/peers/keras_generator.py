@@ -26,8 +26,8 @@ def make_generator() -> Any:
 def augment(images: Images) -> Floats:
     """Return the pictures augmented, (n, side, side, 3) float32 in 0..1."""
     generator = make_generator()
-    made: Floats = np.stack([generator.random_transform(i.astype(np.float32)) for i in images])
-    return made * np.float32(SCALE)
+    made = np.stack([generator.random_transform(image.astype(np.float32)) for image in images])
+    return np.asarray(made * SCALE, np.float32)
 
 
 def warp_row(work: Work, threads: int) -> Runner:

@@ -1,7 +1,10 @@
 """Call the peers of the benchmarks, each in a process where its libraries do not crash others."""
 
+import importlib.util
 import multiprocessing
 import warnings
+
+import numpy as np
 
 from fusewarp.benchmarks.peers import PEERS
 
@@ -26,9 +29,23 @@ class PeerCalls:
             pool.join()
 
 
+def seed(process):
+    """Seed what the peers of a process draw from."""
+    np.random.seed(0)
+    if process == "tensorflow" and importlib.util.find_spec("keras"):
+        import keras
+
+        keras.utils.set_random_seed(0)
+    if process == "torch":
+        import torch
+
+        torch.manual_seed(0)
+
+
 def call_here(name, method, *arguments):
     """Call `warp` or `augment` of a peer in this process."""
     peer = next(peer for peer in PEERS if peer.name == name)
+    seed(peer.process)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of theirs
         return getattr(peer, method)(*arguments)
