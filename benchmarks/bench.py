@@ -40,15 +40,15 @@ class Scale:
 
 FULL = Scale(
     pace={
-        "warp": Pace(15, 0.1),
-        "arrays": Pace(7, 0.4),
-        "jpeg": Pace(7, 0.4),
+        "warp": Pace(11, 0.1),
+        "arrays": Pace(7, 0.3),
+        "jpeg": Pace(7, 0.3),
         "training": Pace(7, 0.5),
         "scaling": Pace(7, 0.15),
     },
     pictures=512,
     peer_pictures=128,
-    tiles=256,
+    tiles=192,
     trained_pictures=256,
 )
 QUICK = Scale(

@@ -83,7 +83,7 @@ def _lines(table: TableResult, group: str, folder: Path) -> str:
     axes.set_xlabel(group)
     axes.set_ylabel("megapixels/s" if rows[0].pixels else "images/s")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     file = f"scaling-{group.replace(' ', '-')}.png"
     figure.savefig(folder / file, dpi=120)
     return file

@@ -70,8 +70,8 @@ def _rows(table: TableResult, group: str) -> Iterator[str]:
 
 def _row(table: TableResult, row: Row) -> str:
     low, high = row.quartiles
-    floor = table.floor_of(row)
-    ratio = "" if floor is None or _differs(row, floor) else f"{row.times(floor):.2f}"
+    floors = table.times_the_floor(row)
+    ratio = "" if floors is None else f"{floors:.2f}"
     name = f"**{row.name}**" if row.kind == "ours" else row.name
     if row.x is not None:
         name += f", {row.x:g}"
@@ -81,11 +81,6 @@ def _row(table: TableResult, row: Row) -> str:
         f"| {name} | {row.threads} | {row.rate:,.0f} | {low:,.0f} to {high:,.0f} | {ratio} | "
         f"{'; '.join(remarks)} |"
     )
-
-
-def _differs(row: Row, floor: Row) -> bool:
-    """Tell whether the pictures are of another size than the floor's: no ratio makes sense."""
-    return bool(row.pixels and floor.pixels and row.pixels != floor.pixels)
 
 
 def _absent(table: TableResult) -> Iterator[str]:

@@ -82,6 +82,13 @@ class TableResult:
         """Return the floor for a row: with its number of threads, or with one."""
         return self.find(self.floor, row.threads) or self.find(self.floor)
 
+    def times_the_floor(self, row: Row) -> float | None:
+        """Return how many floors a row takes; None without one for pictures of its size."""
+        floor = self.floor_of(row)
+        if floor is None or (row.pixels and row.pixels != floor.pixels):
+            return None
+        return row.times(floor)
+
 
 @dataclass
 class Check:
@@ -112,6 +119,5 @@ class Result:
             for row, written in zip(table.rows, values["tables"][name]["rows"], strict=True):
                 written["images_per_second"] = row.rate
                 written["quartiles"] = list(row.quartiles)
-                floor = table.floor_of(row)
-                written["times_the_floor"] = None if floor is None else row.times(floor)
+                written["times_the_floor"] = table.times_the_floor(row)
         return values

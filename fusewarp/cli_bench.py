@@ -95,13 +95,13 @@ def _grid(table: "TableResult") -> object:
     ordered = sorted(table.rows, key=lambda row: (groups.index(row.group), row.threads))
     for row in ordered:
         low, high = row.quartiles
-        floor = table.floor_of(row)
+        floors = table.times_the_floor(row)
         grid.add_row(
             row.name if row.x is None else f"{row.name}, {row.x:g}",
             str(row.threads),
             f"{row.rate:,.0f}",
             f"{low:,.0f} to {high:,.0f}",
-            "" if floor is None else f"{row.times(floor):.2f}",
+            "" if floors is None else f"{floors:.2f}",
             style="bold" if row.kind == "ours" else None,
             end_section=row is ordered[-1] or row.group != ordered[ordered.index(row) + 1].group,
         )

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 
 from ..contract import Entry, Peer, Runner
-from ..work import SCALE, WARP_PICTURES, Images, Work
+from ..work import SCALE, SIDE, WARP_PICTURES, Images, Work
 
 
 def convert(images: Images) -> Runner:
@@ -70,6 +70,7 @@ PEER = Peer(
             "np.multiply(uint8, 1/255, out=float32), NumPy's vector code",
             quick=True,
             threads=1,
+            pixels=SIDE**2,
         ),
         Entry(
             "arrays",

@@ -258,7 +258,13 @@ DROP_IN = (
         quick=True,
         note="Keras' own pixels, Pillow's bilinear resize first",
     ),
-    _ours("jpeg", "flow.fused", "the same, use_fused_resize=True", directory_row(True)),
+    _ours(
+        "jpeg",
+        "flow.fused",
+        "fusewarp.keras flow_from_directory, fused",
+        directory_row(True),
+        note="use_fused_resize=True: resized within the warp",
+    ),
 )
 ARRAYS = (
     _ours("arrays", "kernel", f"{KERNEL} alone", kernel_row, kind="part", threads=1, quick=True,

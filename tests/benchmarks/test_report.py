@@ -82,6 +82,13 @@ def test_large_pictures_are_compared_per_pixel_at_the_worst_angle():
     assert (check.measured, check.met) == ("1.6", False)
 
 
+def test_pictures_of_another_size_are_not_compared_with_the_floor():
+    table = warp_table()
+    table.rows += [row("large", (9, 9, 9), pixels=400), row("any", (3, 3, 3))]
+
+    assert [table.times_the_floor(made) for made in table.rows] == [1.0, 2.2, None, 3.0]
+
+
 def test_rates_of_the_loader_are_shares_of_the_kernels():
     rows = [row("kernel", (8,) * 3), row("loader", (10,) * 3), row("loader", (5,) * 3, threads=2)]
     rows += [row("plan", (0.2,) * 3)]
