@@ -1,7 +1,7 @@
 # Each target sets up what it needs in .venv; a second run does not install again.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGE_FILES := $(shell find engine kernels integrations fusewarp -name '*.py' 2>/dev/null | LC_ALL=C sort)
+PACKAGE_FILES := $(shell find engine kernels integrations benchmarks fusewarp -name '*.py' 2>/dev/null | LC_ALL=C sort)
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
 .NOTPARALLEL:
@@ -67,9 +67,25 @@ test-lowest: .venv-lowest/ready ## Kernels and engine on the lowest versions tha
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	.venv-lowest/bin/pytest -q -m 'not slow' tests/kernels tests/engine
 
-bench: .venv/dev-ready .venv/files-$(FILE_LIST) ## Compare the kernel and the drop-in with their peers and floors.
-	$(BIN)/python benchmarks/compare_warp.py
-	$(BIN)/python benchmarks/compare_keras.py
+# An environment of its own: the peers are gigabytes, and albumentations asks for
+# opencv-python-headless, which writes the same files as opencv-python. So both are taken out again,
+# and the one that fusewarp needs is put back; fusewarp itself runs from this folder. On Linux, PyPI's
+# PyTorch is built for CUDA; where pip finds CPU builds, both of one kind, name them:
+# make bench TORCH='torch==...+cpu torchvision==...+cpu'
+TORCH ?= torch torchvision
+
+.venv-bench/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet $(TORCH)
+	.venv-bench/bin/python -m pip install --quiet '.[bench]'
+	.venv-bench/bin/python -m pip freeze | grep '^opencv-python==' > .venv-bench/opencv.txt
+	.venv-bench/bin/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless fusewarp
+	.venv-bench/bin/python -m pip install --quiet --no-deps --requirement .venv-bench/opencv.txt
+	touch $@
+
+bench: .venv-bench/ready ## Compare with all peers: tables and charts in bench-report/ (minutes; BENCH=--quick: less).
+	.venv-bench/bin/python -m fusewarp bench $(BENCH)
 
 clean: ## Remove the environments and what was built.
-	rm -rf .venv .venv-lowest build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-bench build dist *.egg-info

@@ -12,6 +12,7 @@ import typer
 
 from . import (
     __version__,
+    cli_bench,
     cli_demo,
     cli_pack,
     cli_predict,
@@ -83,5 +84,6 @@ for module, command in (
     (cli_pack, cli_pack.pack),
     (cli_verify, cli_verify.verify),
     (cli_warmup, cli_warmup.warmup),
+    (cli_bench, cli_bench.bench),
 ):
     app.command(epilog=module.EXAMPLES)(one_sentence(command))

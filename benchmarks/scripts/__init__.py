@@ -1,0 +1,1 @@
+"""Programs that probes run in processes of their own."""
