@@ -101,7 +101,7 @@ def warp_batch(
 
 
 def run(
-    pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, interpolation, is_planar, target
+    interpolation, pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar, target
 ):
     """Call `warp_batch` with arguments that have passed the checks of `warp`."""
     colour = NO_COLOUR if colour is None else colour

@@ -1,6 +1,7 @@
 """The front door of the kernels: check every argument, then call one compiled loop."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -157,14 +158,12 @@ def _run(
 ) -> None:
     if out.shape[0] == 0:
         return
-    target = view_target(out)
-    loop = fast_loop(images, out, interpolation_code, is_planar) if is_fast else None
+    loop: Loop = partial(generic.run, interpolation_code)
+    if is_fast:
+        loop = fast_loop(images, out, interpolation_code, is_planar) or loop
     colour = None if colour is None else read_only(colour)
-    arguments = (*map(read_only, images), read_only(inverse_maps), colour, fill_code, cval)
-    if loop is None:
-        generic.run(*arguments, interpolation_code, is_planar, target)
-    else:
-        loop(*arguments, is_planar, target)
+    arrays = [read_only(array) for array in (*images, inverse_maps)]
+    loop(*arrays, colour, fill_code, cval, is_planar, view_target(out))
 
 
 def fast_loop(
