@@ -57,8 +57,9 @@ def source_maps(frame: Floats, size: Size, source_sizes: ArrayLike) -> NDArray[n
         From `frame_maps`.
     size : (height, width)
         Of the output.
-    source_sizes : (n, 2) or (2,) integers
-        Height and width of each source.
+    source_sizes : (n, 2) or (2,) numbers
+        Height and width of each source, in its own pixels: not whole where a picture was reduced
+        and its last pixels show less than the others.
 
     Returns
     -------

@@ -1,18 +1,22 @@
 """A policy, an output format and a seed: everything that turns pictures into a batch, and pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..kernels import warp
+from ..kernels import warp_ragged
 from .affine import Size
-from .buffers import empty_aligned
+from .buffers import borrowed_scratch, empty_aligned
+from .minify import reduce_in_place, reduced_parts, reduction_factors
 from .plan import Plan, make_plan
 from .policy import Policy
 from .sampling import sample_parameters
+from .sources import Located, locate_rows
+from .staging import Staging
 from .threads import resolve_threads, run_slices
 
 Layout = Literal["HWC", "CHW"]
@@ -108,11 +112,13 @@ class Augmenter:
         plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=first.dtype)
 
         def warp_slice(start: int, stop: int) -> None:
-            if isinstance(images, np.ndarray):
-                self.warp_rows(images[start:stop], plan, slice(start, stop), out)
+            if isinstance(images, np.ndarray) and images.flags.c_contiguous:
+                located = locate_rows(images, np.arange(start, stop, dtype=np.int64))
+                self.warp_located(located, plan, slice(start, stop), out)
                 return
-            for row in range(start, stop):
-                self.warp_rows(images[row][np.newaxis], plan, slice(row, row + 1), out)
+            with self.staging(plan, out, images[0].dtype) as staging:
+                for row in range(start, stop):
+                    staging.copy(row, images[row])
 
         run_slices(warp_slice, len(ids), self.threads)
         return out
@@ -138,22 +144,51 @@ class Augmenter:
             source_dtype=source_dtype,
         )
 
-    def warp_rows(self, images: NDArray[Any], plan: Plan, rows: slice, out: NDArray[Any]) -> None:
-        """Write pictures of one size into their rows of a batch, in the calling thread.
+    def warp_located(
+        self,
+        located: Located,
+        plan: Plan,
+        rows: slice,
+        out: NDArray[Any],
+        *,
+        may_overwrite: bool = False,
+    ) -> None:
+        """Write pictures into their rows of a batch, in the calling thread.
+
+        A picture that its map makes smaller by 2 or more is reduced first: see `minify.py`.
 
         Parameters
         ----------
-        images : (k, H, W, C) array
+        located : Located
+            The k pictures.
         plan : Plan
             Of the whole batch.
         rows : slice
             The k rows of the plan and of `out` that the pictures are.
         out : array
             The whole batch.
+        may_overwrite : bool
+            Whether the memory of the pictures may be used for reduced ones.
         """
-        warp(
-            np.ascontiguousarray(images),
-            plan.inverse_maps(rows, images.shape[1:3]),
+        factors = reduction_factors(located.shown(), plan.useful_sizes[rows])
+        if factors is None:
+            self._warp(located, plan, rows, out)
+            return
+        channels = out.shape[3 if self.layout == "HWC" else 1]
+        if may_overwrite:
+            self._warp(reduce_in_place(located, factors, channels), plan, rows, out)
+            return
+        with borrowed_scratch() as scratch:
+            for part, reduced in reduced_parts(located, factors, channels, scratch):
+                here = slice(rows.start + part.start, rows.start + part.stop)
+                self._warp(reduced, plan, here, out)
+
+    def _warp(self, located: Located, plan: Plan, rows: slice, out: NDArray[Any]) -> None:
+        warp_ragged(
+            located.pixels,
+            located.starts,
+            located.sizes,
+            plan.inverse_maps(rows, located.shown()),
             out[rows],
             colour=plan.colour_of(rows),
             fill_mode=self.policy.fill_mode,
@@ -161,6 +196,28 @@ class Augmenter:
             interpolation=self.policy.interpolation,
             layout=self.layout,
         )
+
+    @contextmanager
+    def staging(self, plan: Plan, out: NDArray[Any], dtype: DTypeLike) -> Iterator[Staging]:
+        """Lend a `Staging` that warps what is added to it into the rows of a batch.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the whole batch.
+        out : array
+            The whole batch.
+        dtype : dtype
+            Of the pictures.
+        """
+
+        def warp_group(located: Located, rows: slice) -> None:
+            self.warp_located(located, plan, rows, out, may_overwrite=True)
+
+        with borrowed_scratch() as scratch:
+            staging = Staging(warp_group, scratch, dtype)
+            yield staging
+            staging.flush()
 
     def explain(self, sample_id: int, epoch: int = 0) -> dict[str, float]:
         """Return the parameters drawn for one sample: those of `Parameters`, flips as 0 or 1."""
@@ -177,8 +234,11 @@ class Augmenter:
 
     @property
     def useful_size(self) -> Size:
-        """The smallest source size that loses no detail; (0, 0): every pixel is wanted."""
-        if self.size is None:
+        """The smallest source size that loses no detail in any picture.
+
+        (0, 0): every pixel is wanted.
+        """
+        if self.size is None or self.policy.interpolation == "nearest":
             return (0, 0)
         enlarged = min(1.0, self.policy.zoom_bounds[0])
         return (int(np.ceil(self.size[0] / enlarged)), int(np.ceil(self.size[1] / enlarged)))

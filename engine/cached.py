@@ -4,18 +4,16 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .buffers import ALIGNMENT, empty_aligned
+from .decode import Extent, Room
 from .memory import available_memory
 from .sources import Located, Source
-
-Extent = tuple[float, float]
-Room = Callable[[int], NDArray[Any]]
 
 
 class CacheInfo(NamedTuple):

@@ -2,7 +2,8 @@
 
 import io
 import re
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,8 +13,12 @@ from PIL import Image
 
 from .errors import SampleError
 
+Extent = tuple[float, float]
+Room = Callable[[int], NDArray[Any]]
 ColorMode = Literal["rgb", "grayscale", "rgba"]
 CHANNELS: dict[ColorMode, int] = {"rgb": 3, "grayscale": 1, "rgba": 4}
+
+ROUNDING = 1.0 + 1e-9  # a picture twice as large, turned, is larger by 1.9999...
 
 _PIL_MODES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "L", "rgba": "RGBA"}
 _JPEG_SPACES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}
@@ -21,8 +26,28 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_FACTOR = 8  # libjpeg-turbo scales by eighths; its SIMD serves 1, 1/2, 1/4 and 1/8
 
 
+class Decoded(NamedTuple):
+    """A decoded picture.
+
+    Attributes
+    ----------
+    image : (H, W, C) uint8
+    extent : (height, width)
+        Of what it shows, in its own pixels: a JPEG of 375 rows decoded at half scale has 188 rows
+        and shows 187.5.
+    """
+
+    image: NDArray[np.uint8]
+    extent: Extent
+
+
 def decode_image(
-    data: bytes, name: str, *, color_mode: ColorMode = "rgb", min_size: tuple[int, int] = (0, 0)
+    data: bytes,
+    name: str,
+    *,
+    color_mode: ColorMode = "rgb",
+    min_size: Extent = (0, 0),
+    is_fast: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode one picture.
 
@@ -37,6 +62,9 @@ def decode_image(
         The smallest size that is still useful. A picture at least twice as large is reduced by a
         whole factor, in the JPEG decoder where it can be, else by averaging areas. (0, 0) keeps
         every pixel.
+    is_fast : bool
+        Repeat the colours of JPEGs that have fewer of them than pixels, instead of interpolating:
+        8 % faster, and 46 to 55 dB from the exact photo once warped.
 
     Returns
     -------
@@ -48,33 +76,81 @@ def decode_image(
     SampleError
         If the bytes are empty, truncated, or no picture in a known format.
     """
+    decoded = decode_into(
+        data, name, _fresh_room, color_mode=color_mode, min_size=min_size, is_fast=is_fast
+    )
+    return reduce_area(decoded.image, min_size)
+
+
+def decode_into(
+    data: bytes,
+    name: str,
+    room: Room,
+    *,
+    color_mode: ColorMode = "rgb",
+    min_size: Extent = (0, 0),
+    is_fast: bool = False,
+) -> Decoded:
+    """Decode one picture into memory that the caller gives, once its size is known.
+
+    Parameters
+    ----------
+    data, name, color_mode, is_fast
+        As in `decode_image`.
+    room : callable
+        ``room(n)`` returns n bytes to decode into, a 1-D uint8 array. Only what the last call
+        returned is written to in the end.
+    min_size : (height, width)
+        The smallest size that is still useful: a JPEG is decoded at the smallest scale of 1, 1/2,
+        1/4 and 1/8 that covers it. Nothing else is reduced.
+
+    Raises
+    ------
+    SampleError
+        As `decode_image`.
+    """
     if not data:
         raise SampleError(f"{name} is empty (0 bytes). Delete it or restore its content.")
-    image = _decode_jpeg(data, color_mode, min_size) if data.startswith(_JPEG_MAGIC) else None
-    if image is None:
-        image = _decode_other(data, name, color_mode)
-    return reduce_area(image, min_size)
+    if data.startswith(_JPEG_MAGIC):
+        decoded = _decode_jpeg(data, room, color_mode, min_size, is_fast)
+        if decoded is not None:
+            return decoded
+    other = _decode_other(data, name, color_mode)
+    image = room(other.size).reshape(other.shape)
+    image[...] = other
+    return Decoded(image, other.shape[:2])
+
+
+def _fresh_room(num_bytes: int) -> NDArray[np.uint8]:
+    return np.empty(num_bytes, np.uint8)
 
 
 def _decode_jpeg(
-    data: bytes, color_mode: ColorMode, min_size: tuple[int, int]
-) -> NDArray[np.uint8] | None:
+    data: bytes, room: Room, color_mode: ColorMode, min_size: Extent, is_fast: bool
+) -> Decoded | None:
     """Return None for what libjpeg-turbo refuses: Pillow then decodes it or says why not."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if space in ("CMYK", "YCCK") or height * width > _most_pixels():
-            return None
-        factor = min(_whole_factor((height, width), min_size), _JPEG_FACTOR)
+    except ValueError:
+        return None
+    if space in ("CMYK", "YCCK") or height * width > _most_pixels():
+        return None
+    factor = min(_whole_factor((height, width), min_size), _JPEG_FACTOR)
+    rows, cols = -(-height // factor), -(-width // factor)
+    memory = room(rows * cols * CHANNELS[color_mode])
+    try:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data,
-            colorspace=_JPEG_SPACES[color_mode],
-            min_height=-(-height // factor) if factor > 1 else 0,
-            min_width=-(-width // factor) if factor > 1 else 0,
+            _JPEG_SPACES[color_mode],
+            min_height=rows if factor > 1 else 0,
+            min_width=cols if factor > 1 else 0,
             min_factor=factor,
+            fastupsample=is_fast,
+            buffer=memory,
         )
     except ValueError:
         return None
-    return image
+    return Decoded(image, (height / factor, width / factor))
 
 
 def _decode_other(data: bytes, name: str, color_mode: ColorMode) -> NDArray[np.uint8]:
@@ -114,15 +190,15 @@ def _most_pixels() -> float:
     return float("inf") if limit is None else 2 * limit
 
 
-def _whole_factor(size: tuple[int, int], min_size: tuple[int, int]) -> int:
+def _whole_factor(size: tuple[int, int], min_size: Extent) -> int:
     """Return the largest power of two by which `size` can shrink and still cover `min_size`."""
     if min(min_size) <= 0:
         return 1
     room = min(size[0] / min_size[0], size[1] / min_size[1])
-    return 1 << max(0, int(room).bit_length() - 1)
+    return 1 << max(0, int(room * ROUNDING).bit_length() - 1)
 
 
-def reduce_area(image: NDArray[np.uint8], min_size: tuple[int, int]) -> NDArray[np.uint8]:
+def reduce_area(image: NDArray[np.uint8], min_size: Extent) -> NDArray[np.uint8]:
     """Average areas where a bilinear read would skip pixels, which shows as aliasing."""
     height, width = image.shape[:2]
     factor = _whole_factor((height, width), min_size)

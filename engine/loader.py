@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,12 +14,17 @@ from .affine import Size
 from .augmenter import Augmenter
 from .buffers import BufferPool
 from .cached import CachedSource, CacheInfo
+from .decode import Decoded, Extent, Room
 from .errors import SampleError
 from .order import epoch_order
 from .plan import Plan
 from .sources import Source
+from .staging import Staging
 from .threads import Job, Lane
 
+ReadInto = Callable[[int, Extent, Room], Decoded | None]
+
+_PLANNED_SAMPLES = 1024
 _SLICES_PER_THREAD = 4  # so that one large picture does not leave the other threads idle
 
 
@@ -172,13 +177,13 @@ class Loader:
     def _batches(self, iteration: int) -> Iterator[Batch]:
         lane = Lane(self.augmenter.threads)
         started: deque[_BatchInWork] = deque()
-        positions = self._positions()
+        planned = self._planned()
         epoch = _EpochTally()
         try:
             while True:
                 began = time.perf_counter()
-                while len(started) <= self.prefetch and (position := next(positions, None)):
-                    started.append(self._start(lane, *position))
+                while len(started) <= self.prefetch and (batch_plan := next(planned, None)):
+                    started.append(self._start(lane, batch_plan))
                 if not started:
                     return
                 work = started.popleft()
@@ -193,10 +198,14 @@ class Loader:
         finally:
             lane.cancel()
 
-    def _positions(self) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
-        """Yield (epoch, step, sample ids) from the loader's position on."""
+    def _planned(self) -> Iterator["_PlannedBatch"]:
+        """Yield what is to be done, from the loader's position on.
+
+        Several batches are planned at once: most of the cost of a small plan is NumPy's calls.
+        """
         epoch, step = self._epoch, self._step
         last_epoch = math.inf if self.epochs is None else epoch + self.epochs - 1
+        at_once = math.ceil(_PLANNED_SAMPLES / self.batch_size)
         while epoch <= last_epoch:
             order = epoch_order(
                 len(self.source),
@@ -205,9 +214,19 @@ class Loader:
                 shuffle=self.shuffle,
                 shard=self.shard,
             )
-            for at in range(step, len(self)):
-                yield epoch, at, order[at * self.batch_size : (at + 1) * self.batch_size]
+            for start in range(step, len(self), at_once):
+                yield from self._plan_steps(order, epoch, start, min(start + at_once, len(self)))
             epoch, step = epoch + 1, 0
+
+    def _plan_steps(
+        self, order: NDArray[np.int64], epoch: int, start: int, stop: int
+    ) -> Iterator["_PlannedBatch"]:
+        size = self.batch_size
+        ids = order[start * size : stop * size]
+        plan = self._plan_of(ids, epoch)
+        for step in range(start, stop):
+            rows = slice((step - start) * size, (step - start + 1) * size)
+            yield _PlannedBatch(epoch, step, ids[rows], plan.part(rows))
 
     def _plan_of(self, sample_ids: NDArray[np.int64], epoch: int) -> Plan:
         return self.augmenter.plan(
@@ -218,19 +237,19 @@ class Loader:
             source_dtype=self.source.dtype,
         )
 
-    def _start(
-        self, lane: Lane, epoch: int, step: int, sample_ids: NDArray[np.int64]
-    ) -> "_BatchInWork":
-        work = _BatchInWork(self, epoch, step, sample_ids)
-        slice_size = max(1, len(sample_ids) // (lane.threads * _SLICES_PER_THREAD))
-        work.job = lane.start(work.load_slice, len(sample_ids), slice_size)
+    def _start(self, lane: Lane, planned: "_PlannedBatch") -> "_BatchInWork":
+        work = _BatchInWork(self, planned)
+        count = len(planned.sample_ids)
+        slice_size = max(1, count // (lane.threads * _SLICES_PER_THREAD))
+        work.job = lane.start(work.load_slice, count, slice_size)
         return work
 
     def _wait_for(self, work: "_BatchInWork", iteration: int) -> Batch:
         self._refuse_given_up(iteration)
         work.job.wait()
-        known = {skipped.sample_id for skipped in self.skipped}
-        self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
+        if work.skipped:
+            known = {skipped.sample_id for skipped in self.skipped}
+            self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
         last = self._is_last(work)
         self._epoch, self._step = (work.epoch + 1, 0) if last else (work.epoch, work.step + 1)
         return work.batch()
@@ -290,39 +309,59 @@ class _EpochTally:
         )
 
 
+class _PlannedBatch(NamedTuple):
+    """What a batch will be."""
+
+    epoch: int
+    step: int
+    sample_ids: NDArray[np.int64]
+    plan: Plan
+
+
 class _BatchInWork:
     """One batch while its slices are being loaded: a buffer, a plan, and what failed."""
 
     job: Job
 
-    def __init__(
-        self, loader: Loader, epoch: int, step: int, sample_ids: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, loader: Loader, planned: _PlannedBatch) -> None:
         source, augmenter = loader.source, loader.augmenter
-        self.epoch, self.step, self.sample_ids = epoch, step, sample_ids
+        self.epoch, self.step, self.sample_ids, self._plan = planned
         self.skipped: list[Skipped] = []
         self._source, self._augmenter = source, augmenter
         self._may_skip = loader.on_error == "skip"
-        self._plan = loader._plan_of(sample_ids, epoch)
-        shape = augmenter.batch_shape(len(sample_ids), loader.image_size, source.channels)
+        shape = augmenter.batch_shape(len(self.sample_ids), loader.image_size, source.channels)
         self._images = loader._buffers.empty(shape, augmenter.dtype)
 
     def load_slice(self, start: int, stop: int) -> None:
         """Read and warp some of the batch's pictures; runs on a pool thread."""
-        for row in range(start, stop):
-            sample_id = int(self.sample_ids[row])
-            try:
-                image = self._read(sample_id)
-            except (SampleError, OSError) as error:
-                if not self._may_skip:
-                    raise
-                name = self._source.names[sample_id]
-                self.skipped.append(Skipped(sample_id, name, str(error)))
-                continue
-            rows = slice(row, row + 1)
-            self._augmenter.warp_rows(image[np.newaxis], self._plan, rows, self._images)
+        locate = getattr(self._source, "locate", None)
+        located = locate(self.sample_ids[start:stop]) if locate is not None else None
+        if located is not None:
+            rows = slice(start, stop)
+            self._augmenter.warp_located(located, self._plan, rows, self._images)
+            return
+        with self._augmenter.staging(self._plan, self._images, self._source.dtype) as staging:
+            read_into = getattr(self._source, "read_into", _read_instead)
+            useful = self._plan.useful_sizes[start:stop].tolist()
+            for row, min_size in zip(range(start, stop), useful, strict=True):
+                self._read(row, read_into, min_size, staging)
 
-    def _read(self, sample_id: int) -> NDArray[Any]:
+    def _read(self, row: int, read_into: ReadInto, min_size: Extent, staging: Staging) -> None:
+        """Read one picture, or note that it cannot be read."""
+        sample_id = int(self.sample_ids[row])
+        try:
+            decoded = read_into(sample_id, min_size, staging.room)
+            if decoded is None:
+                staging.copy(row, self._checked_read(sample_id))
+            else:
+                staging.add(row, *decoded)
+        except (SampleError, OSError) as error:
+            if not self._may_skip:
+                raise
+            name = self._source.names[sample_id]
+            self.skipped.append(Skipped(sample_id, name, str(error)))
+
+    def _checked_read(self, sample_id: int) -> NDArray[Any]:
         source = self._source
         image = source.read(sample_id, self._augmenter.useful_size)
         if image.ndim != 3 or image.shape[2] != source.channels or image.dtype != source.dtype:
@@ -348,6 +387,10 @@ class _BatchInWork:
             None if weights is None else weights[ids],
             ids,
         )
+
+
+def _read_instead(sample_id: int, min_size: Extent, room: Room) -> None:
+    """Be the `read_into` of a source that has none."""
 
 
 def _with_cache(source: Source, min_size: Size, cache: Any, cache_bytes: int | None) -> Source:

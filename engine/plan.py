@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .affine import Size, frame_maps, source_maps
 from .colour import colour_matrices
+from .minify import useful_sizes
 from .policy import Policy
 from .sampling import sample_parameters
 
@@ -23,11 +24,21 @@ class Plan:
         sources' sizes, which are known only once they are decoded.
     colour : (n, C, C + 1) float32 or None
     size : (height, width) of the output
+    useful_sizes : (n, 2) float64
+        From which source sizes on nothing of each picture is lost; infinite: no pixel may be.
     """
 
     frame: NDArray[np.float64]
     colour: NDArray[np.float32] | None
     size: Size
+    useful_sizes: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def part(self, rows: slice) -> "Plan":
+        """Return the plan of some of the pictures."""
+        return Plan(self.frame[rows], self.colour_of(rows), self.size, self.useful_sizes[rows])
 
     def inverse_maps(self, rows: slice, source_sizes: ArrayLike) -> NDArray[np.float32]:
         """Return the maps, output to source, of some rows: (k, 2, 3) float32."""
@@ -50,8 +61,11 @@ def make_plan(
 ) -> Plan:
     """Draw and compose the plan of some pictures: a pure function of its arguments."""
     parameters = sample_parameters(policy, seed, epoch, sample_ids)
+    frame = frame_maps(parameters, policy, size)
+    averages = policy.interpolation == "bilinear"  # nearest pixels may be labels, not levels
     return Plan(
-        frame=frame_maps(parameters, policy, size),
+        frame=frame,
         colour=colour_matrices(parameters, policy, channels, source_dtype),
         size=size,
+        useful_sizes=useful_sizes(frame, size) if averages else np.full((len(frame), 2), np.inf),
     )

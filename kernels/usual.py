@@ -14,6 +14,7 @@ from .codes import FILL_CODES
 from .compiling import TALLY, NotKeptError, Tally, loading_only
 from .grid import take_grid
 from .levels import change_levels, standardize
+from .reduce import reduce_areas
 from .warp import warp
 
 Call = tuple[str, Callable[[], None]]
@@ -69,6 +70,7 @@ def other_calls() -> Iterator[Call]:
     for target in ("float32", "uint8"):
         yield warp_call(3, "uint8", target, interpolation="nearest")
     yield from level_calls()
+    yield from reduce_calls()
 
 
 def level_calls() -> Iterator[Call]:
@@ -82,6 +84,19 @@ def level_calls() -> Iterator[Call]:
         yield f"standardise to {dtype}", partial(finish, out, is_centered=True, is_scaled=True)
     image, places = np.zeros((4, 4, 3), np.uint8), np.arange(2)
     yield "pick pixels", partial(take_grid, image, places, places, image[:2, :2].copy())
+
+
+def reduce_calls() -> Iterator[Call]:
+    """Average areas before a warp that makes images smaller."""
+    first, sizes, factors = (
+        np.zeros(1, np.int64),
+        np.full((1, 2), 4, np.int64),
+        np.full((1, 2), 2, np.int64),
+    )
+    for channels, dtype in ((3, "uint8"), (3, "float32")):
+        pixels, reduced = np.zeros(16 * channels, dtype), np.empty(4 * channels, dtype)
+        call = partial(reduce_areas, pixels, first, sizes, factors, channels, reduced, first)
+        yield f"reduce {dtype}", call
 
 
 GROUPS: dict[str, Callable[[], Iterator[Call]]] = {

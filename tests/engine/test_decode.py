@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from fusewarp import FolderSource
-from fusewarp.engine.decode import decode_image
+from fusewarp import Augmenter, FolderSource, Loader, Policy
+from fusewarp.engine.decode import decode_image, decode_into
 from fusewarp.engine.errors import SampleError
 
 CAT = data.chelsea()  # 300 x 451
@@ -100,6 +100,46 @@ def test_reduces_by_a_whole_factor_and_never_below_what_is_useful(file_format, m
     assert image.shape == shape
     small = Image.fromarray(CAT).resize(shape[1::-1], Image.Resampling.BOX)
     assert np.abs(image.astype(float) - np.asarray(small)).mean() < 6
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_fast_decoding_is_close_to_the_exact_one_once_warped(name, tmp_path):
+    """Closer than the JPEG itself is to its photo; on photos, whose colours change slowly."""
+    photo = np.ascontiguousarray(getattr(data, name)()[:400, :450])
+    content = encoded(photo, "JPEG", quality=92, subsampling="4:2:0")
+    (tmp_path / "photo.jpg").write_bytes(content)
+    warped = {}
+    for decode in ("fast", "exact"):
+        source = FolderSource(tmp_path, labelled=False, decode=decode)
+        augmenter = Augmenter(Policy(rotation_range=30, zoom_range=0.2), size=224)
+        (batch,) = Loader(source, augmenter)
+        warped[decode] = batch.images
+        read = decode_image(content, "x", is_fast=decode == "fast")
+        np.testing.assert_array_equal(source.read(0), read)
+    original = augmenter.apply(photo[np.newaxis], [0])
+    assert 45 < psnr(warped["fast"], warped["exact"]) < 60
+    assert psnr(warped["exact"], original) < psnr(warped["fast"], warped["exact"])
+
+
+def psnr(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.square(actual.astype(float) - expected).mean()))
+
+
+def test_fast_and_exact_are_the_same_where_every_pixel_has_its_colour():
+    content = encoded(CAT, "JPEG", quality=92, subsampling="4:4:4")
+    fast = decode_image(content, "x", is_fast=True)
+    np.testing.assert_array_equal(fast, decode_image(content, "x"))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("mode", ["rgb", "grayscale", "rgba"])
+def test_decodes_into_given_memory(file_format, mode):
+    content = encoded(CAT, file_format, quality=95)
+    memory = np.empty(2**20, np.uint8)
+    image, extent = decode_into(content, "x", lambda size: memory[:size], color_mode=mode)
+    assert np.shares_memory(image, memory)
+    assert extent == (300, 451)
+    np.testing.assert_array_equal(image, decode_image(content, "x", color_mode=mode))
 
 
 BAD = {

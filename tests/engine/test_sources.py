@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusewarp import ArraySource, FolderSource
+from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
 from fusewarp.engine import SampleError
 
 
@@ -65,6 +65,7 @@ def test_folder_refusals(tmp_path, photo_folder):
     refuse(FileNotFoundError, "bird does not exist", photo_folder, classes=["cat", "bird"])
     refuse(ValueError, "`classes`", photo_folder, classes=["cat", "cat"])
     refuse(ValueError, "`color_mode`", photo_folder, color_mode="bgr")
+    refuse(ValueError, '`decode` must be "fast" or "exact"', photo_folder, decode="slow")
 
 
 def test_a_file_that_vanished_is_named(photo_folder):
@@ -129,3 +130,50 @@ def test_a_folder_that_cannot_be_listed_is_an_error(photo_folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(PermissionError, match="dog"):
         FolderSource(photo_folder)
+
+
+def test_paths_follow_names_and_the_folder_may_be_the_working_one(photo_folder, monkeypatch):
+    source = FolderSource(photo_folder)
+    assert source.paths[3] == photo_folder / "cat" / "03.jpg"
+    assert source.paths[-2:] == [photo_folder / "dog" / name for name in ("04.jpg", "05.jpg")]
+    assert list(source.paths) == [photo_folder / name for name in source.names]
+    monkeypatch.chdir(photo_folder)
+    for here in (FolderSource("."), FolderSource(".", classes=["./cat", "dog"])):
+        assert here.names == source.names
+        np.testing.assert_array_equal(here.read(3), source.read(3))
+    assert FolderSource(".", labelled=False).names == source.names
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_arrays_are_located_where_they_lie(dtype, tmp_path):
+    images = np.arange(4 * 5 * 6 * 3).reshape(4, 5, 6, 3).astype(dtype)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    for source in (ArraySource(images), ArraySource(mapped)):
+        located = source.select([3, 1, 2]).locate(np.array([2, 0]))
+        assert type(located.pixels) is np.ndarray
+        assert np.shares_memory(located.pixels, source.images)
+        assert located.sizes.tolist() == [[5, 6], [5, 6]]
+        for start, expected in zip(located.starts, images[[2, 3]], strict=True):
+            picture = located.pixels[start : start + 90].reshape(5, 6, 3)
+            np.testing.assert_array_equal(picture, expected)
+    assert ArraySource(images[:, ::2]).locate(np.arange(2)) is None
+
+
+class Counting(ArraySource):
+    reads = 0
+
+    def read(self, sample_id, min_size=(0, 0)):
+        self.reads += 1
+        return super().read(sample_id, min_size)
+
+
+def test_a_read_of_ones_own_is_called(photo_folder, monkeypatch):
+    source = Counting(np.zeros((4, 5, 6, 3), np.uint8))
+    list(Loader(source, Augmenter(Policy())))
+    assert source.reads == 4
+    folder, names = FolderSource(photo_folder), []
+    read = folder.read
+    monkeypatch.setattr(folder, "read", lambda i, size=(0, 0): (names.append(i), read(i, size))[1])
+    list(Loader(folder, Augmenter(Policy(), size=8)))
+    assert sorted(names) == list(range(11))
