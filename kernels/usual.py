@@ -55,11 +55,12 @@ def warp_call(
 
 
 def rgb_calls(fill_mode: str) -> Iterator[Call]:
-    """Warp RGB of uint8 to every type and layout, with mixed colours to float32."""
+    """Warp RGB of uint8 to every type and layout; with mixed colours only what is common."""
     for target, layout in product(DTYPES, LAYOUTS):
         yield warp_call(3, "uint8", target, fill_mode, layout)
-    for layout in LAYOUTS:
-        yield warp_call(3, "uint8", "float32", fill_mode, layout, "mixed")
+    mixed = DTYPES if fill_mode == "nearest" else DTYPES[:1]
+    for target, layout in product(mixed, LAYOUTS):
+        yield warp_call(3, "uint8", target, fill_mode, layout, "mixed")
 
 
 def other_calls() -> Iterator[Call]:
