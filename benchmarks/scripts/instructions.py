@@ -7,6 +7,7 @@ every machine with the same LLVM.
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def blocks(assembly: str) -> list[list[str]]:
     return runs
 
 
-def hottest(loop, marker: str) -> int:
+def hottest(loop: Any, marker: str) -> int:
     """Return the length of the run of instructions that does most of `marker`."""
     assembly = list(loop.inspect_asm().values())[-1]  # of the types of the last call
     runs = blocks(assembly)
