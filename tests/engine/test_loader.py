@@ -332,7 +332,7 @@ def test_works_prefetch_batches_ahead_and_stops_when_closed():
 
 
 def test_a_slow_picture_leaves_the_other_thread_working():
-    """Sample 0 is read until all others are, but for the rest of its slice of two."""
+    """Sample 0 is read until all others are, but for the rest of its slice of four."""
 
     class Slow(ArraySource):
         def __init__(self):
@@ -344,7 +344,7 @@ def test_a_slow_picture_leaves_the_other_thread_working():
                 assert self.came.wait(20)
             with self.lock:
                 self.others += 1
-                if self.others == 46:
+                if self.others == 44:
                     self.came.set()
             return super().read(sample_id, min_size)
 
