@@ -107,6 +107,9 @@ def test_files_are_compared_with_as_many_threads():
 
     assert checked(made, "decoding alone, 1 thread").met is True
     assert checked(made, "decoding alone, 2 threads").met is False
+    rows += [row("packed", (4,) * 3), row("packed.arrays", (3,) * 3), row("decoded", (9,) * 3)]
+    packed = checked(made, "PackedSource after the first epoch, share of the array rate, 1")
+    assert (packed.met, packed.measured) == (False, "0.75")
     cached = checked(made, 'cache="memory" after the first epoch, share of the array rate, 2')
     assert (cached.met, cached.measured) == (None, "not available: too old")
 

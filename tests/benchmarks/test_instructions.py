@@ -1,0 +1,58 @@
+"""A guard that no busy machine can trip: the instructions of the fast loops, for a fixed processor.
+
+The bounds are a quarter above what LLVM 22 makes of them, so that another LLVM may move a few
+instructions, but a loop that lost its vectors, or checks an index at every pixel, is seen.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+MOST = {
+    "RGB uint8 to float32": 48,
+    "RGB uint8 to uint8": 69,
+    "RGB uint8 to float32, full colour matrix": 54,
+    "RGBA uint8 to float32": 45,
+    "RGB float32 to float32": 60,
+    "gray uint8 to float32": 79,
+    "positions": 218,
+}
+
+
+@pytest.fixture(scope="module")
+def counts():
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "",
+        "FUSEWARP_CACHE": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "fusewarp.benchmarks.scripts.instructions"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the counts are of x86-64 code"
+)
+@pytest.mark.parametrize("name", MOST)
+def test_loops_take_no_more_instructions(counts, name):
+    count, _ = counts[name]
+    assert 10 < count <= MOST[name]
+
+
+def test_every_count_has_a_bound():
+    from fusewarp.benchmarks.scripts.instructions import CASES
+
+    assert {*CASES, "gray uint8 to float32", "positions"} == set(MOST)
