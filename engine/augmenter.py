@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..kernels import warp_ragged
 from .affine import Size
 from .buffers import borrowed_scratch, empty_aligned
-from .minify import reduce_in_place, reduced_parts, reduction_factors
+from .minify import reduce_in_place, reduced_parts
 from .plan import Plan, make_plan
 from .policy import Policy
 from .sampling import sample_parameters
@@ -170,27 +170,36 @@ class Augmenter:
         may_overwrite : bool
             Whether the memory of the pictures may be used for reduced ones.
         """
-        factors = reduction_factors(located.shown(), plan.useful_sizes[rows])
-        if factors is None:
-            self._warp(located, plan, rows, out)
+        factors, sizes, maps = plan.fit(rows, located)
+        colour = plan.colour_of(rows)
+        batch = out[rows]
+        channels = batch.shape[3 if self.layout == "HWC" else 1]
+        if factors is not None and not may_overwrite:
+            with borrowed_scratch() as scratch:
+                for part, pixels, starts in reduced_parts(located, factors, channels, scratch):
+                    here = None if colour is None else colour[part]
+                    self._warp(pixels, starts, sizes[part], maps[part], here, batch[part])
             return
-        channels = out.shape[3 if self.layout == "HWC" else 1]
-        if may_overwrite:
-            self._warp(reduce_in_place(located, factors, channels), plan, rows, out)
-            return
-        with borrowed_scratch() as scratch:
-            for part, reduced in reduced_parts(located, factors, channels, scratch):
-                here = slice(rows.start + part.start, rows.start + part.stop)
-                self._warp(reduced, plan, here, out)
+        if factors is not None:
+            reduce_in_place(located, factors, channels)
+        self._warp(located.pixels, located.starts, sizes, maps, colour, batch)
 
-    def _warp(self, located: Located, plan: Plan, rows: slice, out: NDArray[Any]) -> None:
+    def _warp(
+        self,
+        pixels: NDArray[Any],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        inverse_maps: NDArray[np.float32],
+        colour: NDArray[np.float32] | None,
+        out: NDArray[Any],
+    ) -> None:
         warp_ragged(
-            located.pixels,
-            located.starts,
-            located.sizes,
-            plan.inverse_maps(rows, located.shown()),
-            out[rows],
-            colour=plan.colour_of(rows),
+            pixels,
+            starts,
+            sizes,
+            inverse_maps,
+            out,
+            colour=colour,
             fill_mode=self.policy.fill_mode,
             cval=self.policy.cval,
             interpolation=self.policy.interpolation,

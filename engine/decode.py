@@ -11,14 +11,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..kernels.fitting import ROUNDING
 from .errors import SampleError
 
 Extent = tuple[float, float]
 Room = Callable[[int], NDArray[Any]]
 ColorMode = Literal["rgb", "grayscale", "rgba"]
 CHANNELS: dict[ColorMode, int] = {"rgb": 3, "grayscale": 1, "rgba": 4}
-
-ROUNDING = 1.0 + 1e-9  # a picture twice as large, turned, is larger by 1.9999...
 
 _PIL_MODES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "L", "rgba": "RGBA"}
 _JPEG_SPACES: dict[ColorMode, str] = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}

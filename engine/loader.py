@@ -25,7 +25,7 @@ from .threads import Job, Lane
 ReadInto = Callable[[int, Extent, Room], Decoded | None]
 
 _PLANNED_SAMPLES = 1024
-_SLICES_PER_THREAD = 4  # so that one large picture does not leave the other threads idle
+_SLICES_PER_THREAD = 2  # a thread that is done goes on with the next batch
 
 
 class Batch(NamedTuple):

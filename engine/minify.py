@@ -1,8 +1,7 @@
 """Smaller pictures before a warp that would skip pixels, which shows as aliasing.
 
-A bilinear read mixes 2 x 2 pixels. Where an output pixel is a step of two source pixels or more,
-areas are averaged first, by the largest power of two that leaves a step of at least one: chosen for
-each picture and each axis from its own map, so that nothing is blurred that the output could show.
+By how much each shrinks is chosen for each axis from its own map (`kernels/fitting.py`), so that
+nothing is blurred that the output could show.
 """
 
 from collections.abc import Iterator
@@ -11,13 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.reduce import LARGEST_FACTOR, reduce_areas
+from ..kernels.reduce import reduce_areas
 from .affine import Size
 from .buffers import Scratch
-from .decode import ROUNDING
 from .sources import Located
 
-_LARGEST_EXPONENT = LARGEST_FACTOR.bit_length() - 1
 _PART_BYTES = 2**21  # what is reduced at once is still in the second-level cache when it is warped
 
 
@@ -41,72 +38,46 @@ def useful_sizes(frame: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
     return useful
 
 
-def reduction_factors(
-    extents: NDArray[Any], useful: NDArray[np.float64]
-) -> NDArray[np.int64] | None:
-    """Return the powers of two by which sources can shrink, or None if none can.
-
-    Parameters
-    ----------
-    extents : (n, 2) numbers
-        Heights and widths of the sources.
-    useful : (n, 2) float64
-        From `useful_sizes`; infinite where every pixel is wanted.
-
-    Returns
-    -------
-    (n, 2) int64
-        For heights and widths.
-    """
-    room = extents * (ROUNDING / useful)
-    if room.max() < 2:
-        return None
-    exponents = np.frexp(room)[1].astype(np.int64) - 1
-    factors: NDArray[np.int64] = np.int64(1) << np.clip(exponents, 0, _LARGEST_EXPONENT)
-    return factors
-
-
-def reduce_in_place(located: Located, factors: NDArray[np.int64], channels: int) -> Located:
-    """Reduce pictures where they are, and return where they end then.
+def reduce_in_place(located: Located, factors: NDArray[np.int64], channels: int) -> None:
+    """Reduce pictures where they begin.
 
     Parameters
     ----------
     located : Located
         Its pixels are overwritten.
     factors : (n, 2) int64
-        From `reduction_factors`.
+        By how much heights and widths shrink: powers of two.
     channels : int
     """
     pixels, starts, sizes, _ = located
-    some = np.flatnonzero(np.any(factors > 1, axis=1))
-    reduce_areas(pixels, starts[some], sizes[some], factors[some], channels, pixels, starts[some])
-    return Located(pixels, starts, -(-sizes // factors), located.shown() / factors)
+    reduce_areas(pixels, starts, sizes, factors, channels, pixels, starts)
 
 
 def reduced_parts(
     located: Located, factors: NDArray[np.int64], channels: int, scratch: Scratch
-) -> Iterator[tuple[slice, Located]]:
+) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.int64]]]:
     """Yield the pictures in their order, a few at a time, reduced or copied into scratch memory.
 
     Parameters
     ----------
-    located : Located
-    factors : (n, 2) int64
-        From `reduction_factors`.
-    channels : int
+    located, factors, channels
+        As for `reduce_in_place`; nothing of `located` is written to.
     scratch : Scratch
-        Holds some until the next are asked for.
+        Holds some pictures until the next are asked for.
+
+    Yields
+    ------
+    slice, pixels, starts
+        Which of the pictures, and where they lie now.
     """
     pixels, starts, sizes, _ = located
-    reduced_sizes = -(-sizes // factors)
-    lengths = reduced_sizes[:, 0] * reduced_sizes[:, 1] * channels
+    lengths = np.prod(-(-sizes // factors), axis=1) * channels
     for part in _parts(lengths, _PART_BYTES // pixels.itemsize):
         ends = np.cumsum(lengths[part])
         to = ends - lengths[part]
         memory = scratch.take(int(ends[-1]) * pixels.itemsize).view(pixels.dtype)
         reduce_areas(pixels, starts[part], sizes[part], factors[part], channels, memory, to)
-        extents = located.shown()[part] / factors[part]
-        yield part, Located(memory, to, reduced_sizes[part], extents)
+        yield part, memory, to
 
 
 def _parts(lengths: NDArray[np.int64], most: int) -> Iterator[slice]:

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..kernels.fitting import fit_maps
 from .affine import Size, frame_maps, source_maps
 from .colour import colour_matrices
 from .minify import useful_sizes
 from .policy import Policy
 from .sampling import sample_parameters
+from .sources import Located
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class Plan:
     def inverse_maps(self, rows: slice, source_sizes: ArrayLike) -> NDArray[np.float32]:
         """Return the maps, output to source, of some rows: (k, 2, 3) float32."""
         return source_maps(self.frame[rows], self.size, source_sizes)
+
+    def fit(
+        self, rows: slice, located: Located
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.float32]]:
+        """Return what `fit_maps` does for some rows: factors, sizes, inverse maps."""
+        return fit_maps(
+            self.frame[rows],
+            self.size,
+            self.useful_sizes[rows],
+            located.sizes,
+            located.sizes if located.extents is None else located.extents,
+        )
 
     def colour_of(self, rows: slice) -> NDArray[np.float32] | None:
         """Return the colour matrices of some rows, or None."""

@@ -37,10 +37,6 @@ class Located(NamedTuple):
     sizes: NDArray[np.int64]
     extents: NDArray[np.float64] | None = None
 
-    def shown(self) -> NDArray[Any]:
-        """Return the extents, or the sizes where they are the same."""
-        return self.sizes if self.extents is None else self.extents
-
 
 def locate_rows(images: NDArray[Any], rows: NDArray[np.int64]) -> Located:
     """Tell where rows of a C-contiguous (n, height, width, channels) array lie."""
@@ -238,8 +234,14 @@ class FolderSource:
         SampleError
             If the file is gone, cannot be read, or is not a whole picture.
         """
-        data = self._read_file(sample_id)
-        return decode_image(data, self._path(sample_id), **self._decoding, min_size=min_size)
+        path = self._root + self.names[sample_id]
+        return decode_image(
+            _read_file(path),
+            path,
+            color_mode=self.color_mode,
+            min_size=min_size,
+            is_fast=self.decode == "fast",
+        )
 
     def read_into(self, sample_id: int, min_size: Extent, room: Room) -> Decoded | None:
         """Read and decode one file into memory that the caller gives: see `decode_into`.
@@ -248,26 +250,15 @@ class FolderSource:
         """
         if _has_own_read(self, FolderSource):
             return None
-        data = self._read_file(sample_id)
-        return decode_into(data, self._path(sample_id), room, **self._decoding, min_size=min_size)
-
-    @property
-    def _decoding(self) -> dict[str, Any]:
-        return {"color_mode": self.color_mode, "is_fast": self.decode == "fast"}
-
-    def _path(self, sample_id: int) -> str:
-        return self._root + self.names[sample_id]
-
-    def _read_file(self, sample_id: int) -> bytes:
-        path = self._path(sample_id)
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise SampleError(
-                f"{path} cannot be read ({error.strerror or error}). It was there when the folder "
-                "was listed; restore it or make a new FolderSource."
-            ) from error
+        path = self._root + self.names[sample_id]
+        return decode_into(
+            _read_file(path),
+            path,
+            room,
+            color_mode=self.color_mode,
+            min_size=min_size,
+            is_fast=self.decode == "fast",
+        )
 
     def select(self, sample_ids: ArrayLike) -> "FolderSource":
         """Return a source of the given samples only, renumbered from 0 in the given order.
@@ -281,6 +272,17 @@ class FolderSource:
         selected.names = [self.names[i] for i in ids]
         _select_fields(selected, ids)
         return selected
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError as error:
+        raise SampleError(
+            f"{path} cannot be read ({error.strerror or error}). It was there when the folder "
+            "was listed; restore it or make a new FolderSource."
+        ) from error
 
 
 def _has_own_read(source: Source, base: type) -> bool:

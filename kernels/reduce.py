@@ -20,6 +20,12 @@ from .reduce_simd import (
 )
 
 LARGEST_FACTOR = 256  # rows of uint8 that a sum of uint16 holds
+WRONG_FACTOR, OUTSIDE_PIXELS, OUTSIDE_REDUCED = -1, -2, -3
+MESSAGES = {
+    WRONG_FACTOR: f"`factors` must be powers of two from 1 to {LARGEST_FACTOR}.",
+    OUTSIDE_PIXELS: "An image has no pixels, or does not lie in `pixels`.",
+    OUTSIDE_REDUCED: "A reduced image does not lie in `reduced`.",
+}
 
 
 @pixel_function
@@ -162,8 +168,39 @@ def copy_image(image, target):
 
 
 @batch_loop
+def check_batch(pixels, starts, sizes, factors, channels, reduced, reduced_starts):
+    """Return the elements of the longest row; or what is wrong: one of the codes below."""
+    longest = 0
+    for n in range(starts.size):
+        length = reduced_length = channels
+        for axis in range(2):
+            size, factor = sizes[n, axis], factors[n, axis]
+            if not 1 <= factor <= LARGEST_FACTOR or factor & (factor - 1) != 0:
+                return WRONG_FACTOR
+            length *= size
+            reduced_length *= (size + factor - 1) // factor
+            if size < 1:
+                return OUTSIDE_PIXELS
+        if starts[n] < 0 or starts[n] + length > pixels.size:
+            return OUTSIDE_PIXELS
+        if reduced_starts[n] < 0 or reduced_starts[n] + reduced_length > reduced.size:
+            return OUTSIDE_REDUCED
+        longest = max(longest, sizes[n, 1] * channels)
+    return longest
+
+
+@batch_loop
 def reduce_batch(
-    pixels, starts, sizes, factors, channels, sums, reduced, reduced_starts, has_fast_pixels
+    pixels,
+    starts,
+    sizes,
+    factors,
+    channels,
+    sums,
+    reduced,
+    reduced_starts,
+    has_fast_pixels,
+    is_in_place,
 ):
     """Reduce images of any sizes; `sums` holds the longest row of them."""
     for n in range(starts.size):
@@ -177,7 +214,8 @@ def reduce_batch(
         reduced_length = -(-width // col_factor) * channels
         begin = reduced_starts[n]
         if row_factor == 1 and col_factor == 1:
-            copy_image(image, reduced[begin : begin + image.size])
+            if not is_in_place:
+                copy_image(image, reduced[begin : begin + image.size])
             continue
         shift = np.uint16(0)
         while (1 << shift) < row_factor * col_factor:
@@ -231,30 +269,21 @@ def reduce_areas(
     ValueError
         If a factor is none of these, or an image does not lie in its array.
     """
-    if len(starts) == 0:
-        return
-    if factors.min() < 1 or factors.max() > LARGEST_FACTOR or (factors & (factors - 1)).any():
-        raise ValueError(
-            f"`factors` must be powers of two from 1 to {LARGEST_FACTOR}, got {factors.tolist()}."
-        )
-    _check_inside("pixels", pixels, starts, sizes, channels)
-    _check_inside("reduced", reduced, reduced_starts, -(-sizes // factors), channels)
-    sum_type = np.uint16 if pixels.dtype == np.uint8 else np.float32
-    sums = np.empty(sizes[:, 1].max() * channels, sum_type)
-    has_fast_pixels = pixels.dtype == np.uint8 and channels in (1, 3, 4) and not config.DISABLE_JIT
-    pixels = pixels.view()
-    pixels.flags.writeable = False  # Numba then compiles once for both kinds of array
+    source = pixels.view()
+    source.flags.writeable = False  # Numba then compiles once for both kinds of array
+    longest = check_batch(source, starts, sizes, factors, channels, reduced, reduced_starts)
+    if longest < 0:
+        raise ValueError(MESSAGES[longest])
+    sums = np.empty(longest, np.uint16 if pixels.dtype == np.uint8 else np.float32)
     reduce_batch(
-        pixels, starts, sizes, factors, channels, sums, reduced, reduced_starts, has_fast_pixels
+        source,
+        starts,
+        sizes,
+        factors,
+        channels,
+        sums,
+        reduced,
+        reduced_starts,
+        pixels.dtype == np.uint8 and channels in (1, 3, 4) and not config.DISABLE_JIT,
+        pixels is reduced,
     )
-
-
-def _check_inside(
-    name: str, array: np.ndarray, starts: np.ndarray, sizes: np.ndarray, channels: int
-) -> None:
-    ends = starts + sizes[:, 0] * sizes[:, 1] * channels
-    if starts.min() < 0 or sizes.min() < 1 or ends.max() > array.size:
-        raise ValueError(
-            f"`{name}` has {array.size} elements; images from {starts.min()} to {ends.max()} do "
-            "not lie in it."
-        )

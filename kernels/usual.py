@@ -12,6 +12,7 @@ import numpy as np
 
 from .codes import FILL_CODES
 from .compiling import TALLY, NotKeptError, Tally, loading_only
+from .fitting import fit_maps
 from .grid import take_grid
 from .levels import change_levels, standardize
 from .reduce import reduce_areas
@@ -88,12 +89,14 @@ def level_calls() -> Iterator[Call]:
 
 
 def reduce_calls() -> Iterator[Call]:
-    """Average areas before a warp that makes images smaller."""
+    """Fit maps to images, and average areas before a warp that makes them smaller."""
     first, sizes, factors = (
         np.zeros(1, np.int64),
         np.full((1, 2), 4, np.int64),
         np.full((1, 2), 2, np.int64),
     )
+    frame, useful = np.zeros((1, 2, 3)), np.ones((1, 2))
+    yield "fit maps", partial(fit_maps, frame, (2, 2), useful, sizes, sizes)
     for channels, dtype in ((3, "uint8"), (3, "float32")):
         pixels, reduced = np.zeros(16 * channels, dtype), np.empty(4 * channels, dtype)
         call = partial(reduce_areas, pixels, first, sizes, factors, channels, reduced, first)

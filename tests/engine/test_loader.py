@@ -331,6 +331,27 @@ def test_works_prefetch_batches_ahead_and_stops_when_closed():
     assert len(source.reads) == after_closing <= 10
 
 
+def test_a_slow_picture_leaves_the_other_thread_working():
+    """Sample 0 is read until all others are, but for the rest of its slice of four."""
+
+    class Slow(ArraySource):
+        def __init__(self):
+            super().__init__(np.concatenate([IMAGES] * 3)[:48])
+            self.others, self.came, self.lock = 0, threading.Event(), threading.Lock()
+
+        def read(self, sample_id, min_size=(0, 0)):
+            if sample_id == 0:
+                assert self.came.wait(20)
+            with self.lock:
+                self.others += 1
+                if self.others == 44:
+                    self.came.set()
+            return super().read(sample_id, min_size)
+
+    loader = Loader(Slow(), Augmenter(POLICY, threads=2), 16, shuffle=False, prefetch=2)
+    assert sum(len(batch.images) for batch in loader) == 48
+
+
 def test_a_loader_inside_a_source_of_another_does_not_wait_for_the_pool():
     class Nested(ArraySource):
         def read(self, sample_id, min_size=(0, 0)):

@@ -7,7 +7,6 @@ from skimage import data
 
 from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
 from fusewarp.engine.affine import source_maps
-from fusewarp.engine.minify import reduction_factors
 from fusewarp.kernels import warp
 
 PHOTOS = {"astronaut": data.astronaut(), "coffee": data.coffee(), "chelsea": data.chelsea()}
@@ -107,14 +106,6 @@ def test_a_step_below_two_pixels_is_left_alone(side):
         )
 
 
-def test_factors_are_the_largest_power_of_two_that_leaves_a_step_of_one():
-    room = np.array([[0.4, 1], [1.99, 2], [2 - 1e-12, 3.99], [4, 7.9], [8, 255], [700, 1e9]])
-    factors = reduction_factors(room * 120, np.full((6, 2), 120.0))
-    assert factors.tolist() == [[1, 1], [1, 2], [2, 2], [4, 4], [8, 128], [256, 256]]
-    assert reduction_factors(room, np.full((6, 2), np.inf)) is None
-    assert reduction_factors(room[:1], np.ones((1, 2))) is None
-
-
 def test_each_axis_is_reduced_by_its_own_step():
     """Fine stripes along the axis that is not made smaller stay; those across it become gray."""
     stripes = np.zeros((64, 256, 3), np.uint8)
@@ -143,7 +134,7 @@ def test_pixels_do_not_depend_on_the_company(dtype, channels):
     policy = Policy(rotation_range=90, zoom_range=(0.3, 1.5), brightness_range=(0.5, 1))
     augmenter = Augmenter(policy, size=(40, 38), threads=2)
     plan = augmenter.plan(np.arange(9), 0, size=(40, 38), channels=channels, source_dtype=dtype)
-    factors = reduction_factors(np.full((9, 2), (90, 100)), plan.useful_sizes)
+    factors, _, _ = plan.fit(slice(None), ArraySource(images).locate(np.arange(9)))
     assert {1, 2} <= set(factors.ravel().tolist())
     alone = [augmenter.apply(images[i : i + 1], [i])[0] for i in range(9)]
     together = augmenter.apply(images, np.arange(9))

@@ -95,16 +95,25 @@ def test_the_brightest_picture_does_not_overflow():
 @pytest.mark.parametrize("factor", [0, 3, 512, -2])
 def test_refuses_factors(factor):
     first, sizes = np.zeros(1, np.int64), np.full((1, 2), 4)
+    pixels = np.zeros(48, np.uint8)
     with pytest.raises(ValueError, match="powers of two from 1 to 256"):
-        reduce_areas(
-            np.zeros(48, np.uint8), first, sizes, np.array([[2, factor]]), 3, np.zeros(48), first
-        )
+        reduce_areas(pixels, first, sizes, np.array([[2, factor]]), 3, pixels, first)
 
 
-@pytest.mark.parametrize(("start", "to"), [(1, 0), (-1, 0), (0, 37), (0, -1)])
-def test_refuses_images_that_do_not_lie_in_their_array(start, to):
+@pytest.mark.parametrize(
+    ("start", "to", "name"),
+    [(1, 0, "pixels"), (-1, 0, "pixels"), (0, 37, "reduced"), (0, -1, "reduced")],
+)
+def test_refuses_images_that_do_not_lie_in_their_array(start, to, name):
     pixels, reduced = np.zeros(48, np.uint8), np.zeros(48, np.uint8)
     sizes, factors = np.full((1, 2), 4), np.full((1, 2), 2)
-    name = "reduced" if start == 0 else "pixels"
-    with pytest.raises(ValueError, match=f"`{name}` has 48 elements"):
+    with pytest.raises(ValueError, match=f"not lie in `{name}`"):
         reduce_areas(pixels, np.array([start]), sizes, factors, 3, reduced, np.array([to]))
+    with pytest.raises(ValueError, match="has no pixels"):
+        reduce_areas(pixels, np.array([0]), 0 * sizes, factors, 3, reduced, np.array([0]))
+
+
+def test_no_image_is_no_error():
+    nothing = np.zeros((0, 2), np.int64)
+    pixels = np.zeros(3, np.uint8)
+    reduce_areas(pixels, nothing[:, 0], nothing, nothing, 3, pixels, nothing[:, 0])
