@@ -18,7 +18,7 @@ from .levels import change_levels, standardize
 from .reduce import reduce_areas
 from .warp import warp
 
-Call = tuple[str, Callable[[], None]]
+Call = tuple[str, Callable[[], object]]
 
 DTYPES = ("float32", "uint8", "float16")
 LAYOUTS = ("HWC", "CHW")
