@@ -1,7 +1,9 @@
 """Rows in processes: what fails, dies or hangs becomes a line, and the others go on."""
 
 import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,12 @@ from fusewarp.benchmarks.timing import Pace, time_rows
 from fusewarp.benchmarks.work import Work
 
 PACE = Pace(3, 0.0, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def importable_tests(monkeypatch):
+    """Let a spawned process import the functions of this file."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])
 
 
 class FakeHost:
