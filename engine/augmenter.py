@@ -61,7 +61,7 @@ class Augmenter:
         if not isinstance(policy, Policy):
             raise TypeError(f"`policy` must be a fusewarp.Policy, got {type(policy).__name__}.")
         self.policy = policy
-        self.size = _checked_size(size)
+        self.size = checked_size(size)
         self.dtype = _checked_dtype(dtype)
         if layout not in ("HWC", "CHW"):
             raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
@@ -321,7 +321,8 @@ def _checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
     return ids.astype(np.int64)
 
 
-def _checked_size(size: Any) -> Size | None:
+def checked_size(size: Any) -> Size | None:
+    """Return `size` as (height, width); raises ValueError for what is no size."""
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int | np.integer) else size

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import pack_format as fmt
-from .sources import Located, _checked_ids, locate_rows
+from .sources import Located, checked_ids, locate_rows
 from .threads import run_slices
 
 
@@ -103,7 +103,7 @@ class PackedSource:
         ----------
         sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
         """
-        ids = _checked_ids(sample_ids, len(self))
+        ids = checked_ids(sample_ids, len(self))
         selected = object.__new__(type(self))
         selected.__dict__.update(self.__dict__)  # copy.copy would pickle, and map the files anew
         selected._rows = self._rows[ids]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pack_format as fmt
-from .augmenter import _checked_size
+from .augmenter import checked_size
 from .buffers import BufferPool
 from .errors import SampleError
 from .pack_journal import JOURNAL, BlockRecord, Input, Journal
@@ -76,7 +76,7 @@ def pack(
     OSError
         If the disk is full, or cannot be written.
     """
-    sides, threads = _checked_size(size), resolve_threads(threads)
+    sides, threads = checked_size(size), resolve_threads(threads)
     if sides is None:
         raise ValueError("`size` must be a number of pixels or (height, width), got None.")
     if resize not in RESIZE_WAYS:

@@ -139,7 +139,7 @@ class ArraySource:
         -----
         The pictures are not copied: a memory map stays one.
         """
-        ids = _checked_ids(sample_ids, len(self))
+        ids = checked_ids(sample_ids, len(self))
         selected = copy.copy(self)
         selected._rows = self._rows[ids]
         _select_fields(selected, ids)
@@ -267,7 +267,7 @@ class FolderSource:
         ----------
         sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
         """
-        ids = _checked_ids(sample_ids, len(self))
+        ids = checked_ids(sample_ids, len(self))
         selected = copy.copy(self)
         selected.names = [self.names[i] for i in ids]
         _select_fields(selected, ids)
@@ -290,7 +290,8 @@ def _has_own_read(source: Source, base: type) -> bool:
     return getattr(source.read, "__func__", None) is not base.read  # type: ignore[attr-defined]
 
 
-def _checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
+def checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:
+    """Return the ids of `select`; raises ValueError for what names none of `count` samples."""
     ids = np.asarray(sample_ids)
     if ids.dtype == np.bool_ and ids.shape == (count,):
         return np.flatnonzero(ids)

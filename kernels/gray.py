@@ -11,9 +11,9 @@ from .compiling import batch_loop, batch_loop_factory
 from .locate import CAREFUL, OUTSIDE, TILE, make_row_locator, row_buffers, touch
 from .pixel import to_uint8
 from .simd import SPAN, round_to_float16, sample_gray
+from .views import read_only
 
-IDENTITY = np.eye(1, 2, dtype=np.float32)[np.newaxis]
-IDENTITY.flags.writeable = False
+IDENTITY = read_only(np.eye(1, 2, dtype=np.float32)[np.newaxis])
 
 
 @batch_loop

@@ -18,6 +18,7 @@ from .reduce_simd import (
     mean_of_two,
     store_word,
 )
+from .views import read_only
 
 LARGEST_FACTOR = 256  # rows of uint8 that a sum of uint16 holds
 WRONG_FACTOR, OUTSIDE_PIXELS, OUTSIDE_REDUCED = -1, -2, -3
@@ -269,8 +270,7 @@ def reduce_areas(
     ValueError
         If a factor is none of these, or an image does not lie in its array.
     """
-    source = pixels.view()
-    source.flags.writeable = False  # Numba then compiles once for both kinds of array
+    source = read_only(pixels)
     longest = check_batch(source, starts, sizes, factors, channels, reduced, reduced_starts)
     if longest < 0:
         raise ValueError(MESSAGES[longest])

@@ -95,10 +95,14 @@ def _load_lanes(context, builder, array_type, array, place, lanes):
     kind = array_type.dtype
     pointer = builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
     raw = _load(builder, pointer, ir.VectorType(context.get_data_type(kind), lanes))
-    if kind == types.float32:
-        return raw
-    whole = builder.zext(raw, ir.VectorType(INT, lanes))
-    return builder.sitofp(whole, ir.VectorType(FLOAT, lanes))
+    return raw if kind == types.float32 else _widen(builder, raw)
+
+
+def _widen(builder, whole):
+    """Turn unsigned integers into float32."""
+    lanes = whole.type.count
+    wide = builder.zext(whole, ir.VectorType(INT, lanes))
+    return builder.sitofp(wide, ir.VectorType(FLOAT, lanes))
 
 
 def _lerp_ends(builder, weight, start, end):
@@ -195,17 +199,12 @@ def multiply_add(typing_context, factors, pixels, addend):
         factors, addend = (
             vector
             if vector.type.count == count
-            else _shuffle(builder, vector, _twice(range(LANES)))
+            else _shuffle(builder, vector, [*range(LANES), *range(LANES)])
             for vector in (factors, addend)
         )
         return _unpack(builder, _fused(builder, factors, pixels, addend))
 
     return pixels(factors, pixels, addend), codegen
-
-
-def _twice(lanes):
-    """Repeat lanes for the second pixel of a pair."""
-    return [*lanes, *lanes]
 
 
 def _spread(lane):
@@ -313,8 +312,7 @@ def _load_pairs(context, builder, array_type, data, places):
         if kind == types.float32:
             levels.append(builder.bitcast(part, ir.VectorType(FLOAT, SPAN)))
         else:
-            whole = builder.zext(part, ir.VectorType(INT, SPAN))
-            levels.append(builder.sitofp(whole, ir.VectorType(FLOAT, SPAN)))
+            levels.append(_widen(builder, part))
     return levels
 
 
@@ -347,7 +345,7 @@ def sample_gray(
         upper = _load_pairs(context, builder, sig.args[0], data, places)
         lower_places = [builder.add(place, row_step) for place in places]
         lower = _load_pairs(context, builder, sig.args[0], data, lower_places)
-        lerp = _lerp_ends if sig.args[0].dtype == types.float32 else _lerp
+        lerp = _lerp_for(sig.args[0].dtype)
         weights = load_block(row_data, FLOAT)
         left, right = (lerp(builder, weights, *rows) for rows in zip(upper, lower, strict=True))
         values = lerp(builder, load_block(col_data, FLOAT), left, right)

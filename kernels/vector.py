@@ -2,7 +2,7 @@
 
 Two loops for each output row. `locate_row` turns coordinates into places and weights by the same
 pixel functions as the generic loop; it has no branch, so LLVM makes vectors of it. Then `simd.py`
-works on one pixel at a time, all channels at once. kernels/README.md derives both.
+works on two pixels at a time, all channels at once. kernels/README.md derives both.
 """
 
 import numpy as np
@@ -26,12 +26,11 @@ from .simd import (
     store_rgba,
     store_rgba_planar,
 )
+from .views import read_only
 
-IDENTITIES = {c: np.eye(c, c + 1, dtype=np.float32)[np.newaxis] for c in (3, 4)}
-MIXES = {c: 1 - IDENTITIES[c][0] for c in (3, 4)}  # elements that bring in another channel
-for channels, mixes in MIXES.items():
-    IDENTITIES[channels].flags.writeable = False
-    mixes[:, channels] = 0
+IDENTITIES = {c: read_only(np.eye(c, c + 1, dtype=np.float32)[np.newaxis]) for c in (3, 4)}
+# Elements of a colour matrix that bring in another channel.
+MIXES = {c: np.hstack([1 - np.eye(c), np.zeros((c, 1))]).astype(np.float32) for c in (3, 4)}
 
 
 @pixel_function
