@@ -218,9 +218,9 @@ def reduce_batch(
             if not is_in_place:
                 copy_image(image, reduced[begin : begin + image.size])
             continue
-        shift = np.uint16(0)
+        shift = 0
         while (1 << shift) < row_factor * col_factor:
-            shift += np.uint16(1)
+            shift += 1
         for top in range(0, height, row_factor):
             num_rows = min(row_factor, height - top)
             reduce_rows(
@@ -229,7 +229,7 @@ def reduce_batch(
                 channels,
                 num_rows,
                 col_factor,
-                shift,
+                np.uint16(shift),
                 has_fast_pixels and shift <= 8 and num_rows == row_factor,
                 sums,
                 reduced[begin : begin + reduced_length],
