@@ -265,7 +265,7 @@ def _make_stores(channels):
             start = builder.mul(args[1], ir.Constant(LONG, channels))
             if sig.args[3] == PIXEL:
                 _store(context, builder, sig, args, start, range(channels))
-            elif sig.args[0].dtype == types.float32:  # 32 bytes at once take twice the time
+            elif sig.args[0].dtype == types.float32:  # 32 bytes at once take longer
                 _store(context, builder, sig, args, start, range(LANES))
                 second = builder.add(start, ir.Constant(LONG, channels))
                 _store(context, builder, sig, args, second, range(LANES, 2 * LANES))

@@ -56,12 +56,13 @@ def warp_call(
 
 
 def rgb_calls(fill_mode: str) -> Iterator[Call]:
-    """Warp RGB of uint8 to every type and layout; with mixed colours only what is common."""
+    """Warp RGB of uint8: to every type and layout where edges repeat, else what is common."""
+    is_default = fill_mode == "nearest"
     for target, layout in product(DTYPES, LAYOUTS):
-        yield warp_call(3, "uint8", target, fill_mode, layout)
-    mixed = DTYPES if fill_mode == "nearest" else DTYPES[:1]
-    for target, layout in product(mixed, LAYOUTS):
-        yield warp_call(3, "uint8", target, fill_mode, layout, "mixed")
+        if is_default or target == "float32" or layout == "HWC":
+            yield warp_call(3, "uint8", target, fill_mode, layout)
+        if is_default or target == "float32":
+            yield warp_call(3, "uint8", target, fill_mode, layout, "mixed")
 
 
 def other_calls() -> Iterator[Call]:

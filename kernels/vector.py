@@ -138,12 +138,13 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
         touched = np.float32(0)
         for n in range(out.shape[0]):
             start, dst = starts[n], out[n]
+            src = pixels[start:]  # to the end: a load may reach into the next image
             height, width = sizes[n, 0], sizes[n, 1]
             size = (np.float32(height), np.float32(width))
             row_step = channels * width if height > 1 else 0
             touched += np.float32(touch(pixels, start, start + channels * height * width))
             columns = lay_out(colour[min(n, colour.shape[0] - 1)])
-            last = pixels.size - SPAN - start - row_step
+            last = src.size - SPAN - row_step
             in_reach = np.uint32(min(max(last + 1, 0), np.intp(OUTSIDE)))
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
@@ -159,9 +160,9 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
                         first, second = offsets[here], offsets[here + np.uintp(1)]
                         if max(np.uint32(first), np.uint32(second)) < in_reach:
                             values = sample_pair(
-                                pixels,
-                                start + np.intp(first),
-                                start + np.intp(second),
+                                src,
+                                np.intp(first),
+                                np.intp(second),
                                 row_step,
                                 row_weights,
                                 col_weights,
@@ -175,8 +176,8 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
                                 store(dst, place + col, plane, paint(outside, columns))
                                 continue
                             value = sample(
-                                pixels,
-                                start + np.intp(offset & ~CAREFUL),
+                                src,
+                                np.intp(offset & ~CAREFUL),
                                 row_step,
                                 row_weights[col],
                                 col_weights[col],
