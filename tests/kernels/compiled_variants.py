@@ -28,7 +28,7 @@ def pixels(fill_mode, dtype, layout, colours):
 
 def generic_pixels(source, target):
     out = np.empty((2, 9, 35, 3), target)
-    warp(IMAGES.astype(source), MAPS, out, fill_mode="reflect")
+    warp(IMAGES.astype(source), MAPS, out, fill_mode="reflect", interpolation="nearest")
     return out
 
 
