@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fusewarp.kernels import warp
+from fusewarp.kernels import warp, warp_ragged
 
 
 def good():
@@ -113,3 +113,51 @@ def test_warp_takes_what_good_gives():
     arguments = good()
     warp(**arguments)
     np.testing.assert_array_equal(arguments["out"], 0)
+
+
+def ragged(**changes):
+    arguments = {
+        "pixels": np.zeros(100, np.uint8),
+        "starts": np.array([0, 40]),
+        "sizes": np.array([[3, 4], [5, 4]]),
+        "inverse_maps": np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1)),
+        "out": np.full((2, 6, 7, 3), 9, np.float32),
+        **changes,
+    }
+    return arguments
+
+
+def test_ragged_images_may_end_where_pixels_do():
+    arguments = ragged()
+    warp_ragged(**arguments)
+    assert not arguments["out"].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"starts": np.array([0, 41])}, "Image 1 begins at element 41"),
+        ({"starts": np.array([-1, 40])}, "Image 0 begins at element -1"),
+        ({"starts": np.array([2**62, 0])}, "does not lie within `pixels` of 100"),
+        ({"sizes": np.array([[3, 4], [6, 4]])}, "Image 1"),
+        ({"sizes": np.array([[0, 4], [5, 4]])}, "`sizes` must be from 1"),
+        ({"sizes": np.array([[3, 2**23], [5, 4]])}, "`sizes` must be from 1"),
+        ({"sizes": np.array([[3, 4]])}, "`starts` needs the shape"),
+        ({"pixels": np.zeros((10, 10), np.uint8)}, "`pixels` needs 1 axis"),
+        ({"out": np.zeros((1, 6, 7, 3), np.float32)}, "`out` needs room for 2"),
+        ({"out": np.zeros((2, 6, 0, 3), np.float32)}, "`out` needs 4 axes"),
+        ({"inverse_maps": np.full((2, 2, 3), np.nan, np.float32)}, "must be finite"),
+        ({"layout": "NHWC"}, "`layout`"),
+    ],
+)
+def test_ragged_images_outside_their_pixels_are_refused(changes, message):
+    arguments = ragged(**changes)
+    before = arguments["out"].copy()
+    with pytest.raises(ValueError, match=message):
+        warp_ragged(**arguments)
+    np.testing.assert_array_equal(arguments["out"], before)
+
+
+def test_ragged_places_must_be_int64():
+    with pytest.raises(TypeError, match="`starts` needs dtype int64"):
+        warp_ragged(**ragged(starts=np.array([0, 40], np.int32)))
