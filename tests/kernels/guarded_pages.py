@@ -13,6 +13,7 @@ import numpy as np
 
 from fusewarp.kernels import warp
 from fusewarp.kernels.grid import take_grid
+from fusewarp.kernels.reduce import reduce_areas
 from oracles import warp_reference as reference
 
 PAGE = mmap.PAGESIZE
@@ -87,8 +88,24 @@ def check_grid(rng, shape, out_shape, at_end):
     np.testing.assert_array_equal(out, image[rows[:, None], cols])
 
 
+def check_reduce(rng, channels, shape, factor, at_end):
+    image = place(rng.integers(0, 256, (*shape, channels), np.uint8), at_end)
+    small = tuple(-(-side // by) for side, by in zip(shape, factor, strict=True))
+    out = Room(int(np.prod(small)) * channels).array((*small, channels), np.uint8, at_end)
+    first, sizes, factors = np.zeros(1, np.int64), np.array([shape]), np.array([factor])
+    reduce_areas(image.reshape(-1), first, sizes, factors, channels, out.reshape(-1), first)
+    block = image[: factor[0], : factor[1]].reshape(-1, channels).astype(float)
+    np.testing.assert_array_equal(out[0, 0], np.floor(block.mean(0) + 0.5))
+
+
 def main():
     rng = np.random.default_rng(5)
+    factors = [(1, 2), (2, 2), (4, 4), (2, 1), (8, 8)]
+    for channels, shape, factor in product(
+        (1, 3, 4), [(1, 1), (2, 4), (8, 8), (5, 18), (16, 33)], factors
+    ):
+        for at_end in (True, False):
+            check_reduce(rng, channels, shape, factor, at_end)
     for at_end in (True, False):
         for shape in [(1, 1), (2, 2), (5, 4)]:
             for out_shape in [(1, 1), (3, 7)]:
