@@ -43,7 +43,7 @@ FULL = Scale(
         "warp": Pace(11, 0.1),
         "arrays": Pace(7, 0.3),
         "jpeg": Pace(7, 0.3),
-        "training": Pace(7, 0.5),
+        "training": Pace(11, 0.5),
         "scaling": Pace(7, 0.15),
     },
     pictures=512,

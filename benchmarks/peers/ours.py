@@ -119,11 +119,11 @@ def _drop_in(threads: int) -> Any:
 
 
 def _iterator_runner(iterator: Any) -> Runner:
-    def epoch() -> int:
+    def run(laps: int) -> int:
         iterator.on_epoch_end()  # what was begun ahead no longer counts
-        return sum(len(next(iterator)[0]) for _ in range(len(iterator)))
+        return sum(len(next(iterator)[0]) for _ in range(laps * len(iterator)))
 
-    return Runner(lambda laps: sum(epoch() for _ in range(laps)))
+    return Runner(run)
 
 
 def flow_row(work: Work, threads: int) -> Runner:
