@@ -20,11 +20,43 @@ fusewarp train photos/
 
 fusewarp train photos/ --epochs 5 --fine-tune-epochs 0 --batch-size 16
 
-fusewarp train photos/ --base MobileNetV2 --weights mobilenet_v2.weights.h5 --policy policy.json"""
+fusewarp train photos/ --base MobileNetV2 --weights mobilenet_v2.weights.h5 --policy policy.json
+
+fusewarp train --config run.yaml --seed 2
+
+fusewarp train --resume fusewarp-run-1"""
+
+PAIRS = {  # the options of a pair, by the trainer's argument
+    "epochs": ("epochs", "fine_tune_epochs"),
+    "learning_rate": ("learning_rate", "fine_tune_learning_rate"),
+}
+ALIKE = (
+    "base",
+    "weights",
+    "image_size",
+    "batch_size",
+    "optimizer",
+    "class_weight",
+    "label_smoothing",
+    "mixed_precision",
+    "trainable_layers",
+    "seed",
+    "threads",
+)
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="Photos; each sub-folder is a class.")],
+    context: typer.Context,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Photos; each sub-folder is a class.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON of an earlier run; options given beside it win."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run folder that was stopped: go on at its next batch.")
+    ] = None,
     base: Annotated[
         str, typer.Option(help="Conv base: efficientnet-lite0, or any of keras.applications.")
     ] = "efficientnet-lite0",
@@ -39,13 +71,24 @@ def train(
         int, typer.Option(min=0, help="Epochs of fine-tuning after that; 0 leaves it out.")
     ] = 3,
     trainable_layers: Annotated[
-        int, typer.Option(min=0, help="Last layers of the base that fine-tuning may change.")
-    ] = 20,
+        str,
+        typer.Option(help="What fine-tuning may change: so many last layers, a block, or all."),
+    ] = "20",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     learning_rate: Annotated[float, typer.Option(help="Of the head.")] = 1e-3,
     fine_tune_learning_rate: Annotated[float, typer.Option(help="Of fine-tuning.")] = 1e-5,
     optimizer: Annotated[str, typer.Option(help="Any of keras.optimizers, by name.")] = "adam",
-    dropout: Annotated[float, typer.Option(help="Before the softmax.")] = 0.2,
+    dropout: Annotated[float, typer.Option(help="Before each dense layer of the head.")] = 0.2,
+    units: Annotated[
+        list[int] | None, typer.Option(min=1, help="A hidden layer of the head; may be repeated.")
+    ] = None,
+    class_weight: Annotated[
+        str | None, typer.Option(help='"balanced" weighs rare classes more.')
+    ] = None,
+    label_smoothing: Annotated[float, typer.Option(help="0 to below 1.")] = 0.0,
+    mixed_precision: Annotated[
+        str | None, typer.Option(help="float16 or bfloat16, on hardware that is faster in it.")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="Augmentation, from `fusewarp preview --save-policy`.")
     ] = None,
@@ -56,6 +99,9 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="For decoding and augmenting; default: all.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run folder.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Run folder to make; default: fusewarp-run-<n>.")
     ] = None,
@@ -63,32 +109,27 @@ def train(
     """Train a classifier on a folder of photos: first its head, then the end of its base.
 
     Writes a run folder: the model (takes raw RGB 0-255), its labels, the history, a report, the
-    confusion matrix, and a contact sheet of what the model was shown.
+    confusion matrix, and a contact sheet of what the model was shown. Ctrl-C finishes the step and
+    keeps the state; --resume goes on at the very next batch.
     """
-    run_folder = new_run_folder(out)
-    source = FolderSource(folder)
-    train_ids, validation_ids = stratified_split(
-        source.names, source.labels, validation_split, seed
+    given = _given(context)
+    if resume is not None:
+        _refuse_others(given)
+        run_folder, values = resume, _read_run(resume)
+    else:
+        run_folder, values = new_run_folder(out), _values(context.params, given, config)
+    source = FolderSource(_folder_of(values))
+    data = values["data"]
+    parts = stratified_split(
+        source.names, source.labels, data["validation_split"], values["trainer"].get("seed", 0)
     )
-    chosen = TRAIN_POLICY if policy is None else load_policy(policy)
     require_tensorflow()
     from .integrations.keras.trainer import TransferTrainer
 
-    trainer = TransferTrainer(
-        base,
-        weights=None if weights == "none" else weights,
-        image_size=image_size,
-        epochs=(epochs, fine_tune_epochs),
-        batch_size=batch_size,
-        learning_rate=(learning_rate, fine_tune_learning_rate),
-        optimizer=optimizer,
-        trainable_layers=trainable_layers,
-        dropout=dropout,
-        policy=chosen,
-        seed=seed,
-        threads=threads,
-    )
-    _run(trainer, source, source.select(train_ids), source.select(validation_ids), run_folder)
+    trainer = TransferTrainer.from_config(values["trainer"])
+    data["folder"] = str(Path(data["folder"]).resolve())
+    loggers = _loggers(run_folder, tensorboard)
+    _run(trainer, source, [source.select(ids) for ids in parts], run_folder, data, loggers)
 
 
 def new_run_folder(out: Path | None) -> Path:
@@ -103,33 +144,145 @@ def new_run_folder(out: Path | None) -> Path:
         names = (Path(f"fusewarp-run-{n}") for n in itertools.count(1))
         return next(name for name in names if not name.exists())
     if out.exists():
-        raise FileExistsError(f"{out} exists already; give --out a new name, or delete it.")
+        raise FileExistsError(
+            f"{out} exists already; give --out a new name, delete it, or go on with --resume {out}."
+        )
     return out
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Return the parameters that the user wrote on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _refuse_others(given: set[str]) -> None:
+    others = sorted(given - {"resume", "threads", "tensorboard"})
+    if others:
+        options = ", ".join("--" + name.replace("_", "-") for name in others)
+        raise ValueError(
+            f"--resume goes on with the run as it was begun; leave {options} out, or start a new "
+            "run with --config."
+        )
+
+
+def _read_run(run_folder: Path) -> dict[str, Any]:
+    """Read the configuration of a run that is to go on."""
+    require_tensorflow()
+    from .integrations.keras.config import read_config
+    from .integrations.keras.trainer import CONFIG, FINISHED
+
+    if (run_folder / FINISHED).exists():
+        raise FileExistsError(f"{run_folder} is finished: it holds {FINISHED}.")
+    if not (run_folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{run_folder} is no run folder: it has no {CONFIG}.")
+    return _checked(read_config(run_folder / CONFIG), run_folder / CONFIG)
+
+
+def _values(params: dict[str, Any], given: set[str], config: Path | None) -> dict[str, Any]:
+    """Put the options over a configuration, or over the defaults."""
+    if config is None:
+        wanted = set(params)
+        values: dict[str, Any] = {"trainer": {}, "data": {}}
+    else:
+        require_tensorflow()
+        from .integrations.keras.config import read_config
+
+        wanted, values = given, _checked(read_config(config), config)
+    trainer, data = values["trainer"], values["data"]
+    trainer.update({name: params[name] for name in ALIKE if name in wanted})
+    for name, options in PAIRS.items():
+        if wanted & set(options):
+            trainer[name] = _pair(trainer.get(name), [params[o] for o in options], options, wanted)
+    if wanted & {"dropout", "units"}:
+        head = {"dropout": params["dropout"], "units": params["units"] or []}
+        kept = {name: value for name, value in head.items() if name in wanted}
+        trainer["head"] = {**(trainer.get("head") or {}), **kept}
+    if params["policy"] is not None or config is None:
+        policy = TRAIN_POLICY if params["policy"] is None else load_policy(params["policy"])
+        trainer["policy"] = policy.to_dict()
+    _tidy(trainer)
+    data.update({n: params[n] for n in ("folder", "validation_split") if n in wanted})
+    return values
+
+
+def _pair(before: Any, values: list[Any], options: tuple[str, str], wanted: set[str]) -> list[Any]:
+    """Replace what was given of (head, fine-tuning)."""
+    old = before if isinstance(before, list) else values
+    return [
+        value if option in wanted else kept
+        for value, option, kept in zip(values, options, old, strict=True)
+    ]
+
+
+def _tidy(trainer: dict[str, Any]) -> None:
+    """Turn the words of the command line into the trainer's."""
+    if trainer.get("weights") == "none":
+        trainer["weights"] = None
+    layers = trainer.get("trainable_layers")
+    if isinstance(layers, str) and layers.lstrip("-").isdigit():
+        trainer["trainable_layers"] = int(layers)
+
+
+def _checked(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    unknown = sorted(set(values) - {"trainer", "data"})
+    if unknown:
+        raise ValueError(f"{path} has {unknown}; it may have trainer and data.")
+    sections = {name: values.get(name) or {} for name in ("trainer", "data")}
+    sections["data"].setdefault("validation_split", 0.2)
+    return sections
+
+
+def _folder_of(values: dict[str, Any]) -> Path:
+    folder = values["data"].get("folder")
+    if folder is None:
+        raise ValueError("Give the FOLDER of photos, or a --config that names it under data.")
+    return Path(folder)
 
 
 def _run(
     trainer: "TransferTrainer",
     source: FolderSource,
-    train_source: FolderSource,
-    validation_source: FolderSource,
+    parts: list[FolderSource],
     run_folder: Path,
+    data: dict[str, Any],
+    loggers: list[Any],
 ) -> None:
     from rich.console import Console
 
+    from .integrations.keras.interrupt import Interrupted
     from .integrations.keras.run_folder import write_run_folder
     from .integrations.progress import TrainingProgress
 
-    console = Console()
+    console, (train_source, validation_source) = Console(), parts
     console.print(
         f"{len(source)} photos of {len(source.class_names)} classes: {len(train_source)} to train "
         f"on, {len(validation_source)} for validation."
     )
     head_epochs, fine_tune_epochs = trainer.hyperparameters()["epochs"]
     num_epochs = head_epochs + (fine_tune_epochs if trainer.trainable_layers else 0)
-    with TrainingProgress(console, trainer.batch_size, num_epochs) as progress:
-        trainer.fit(train_source, validation_source, callbacks=[progress], verbose=0)
+    try:
+        with TrainingProgress(console, trainer.batch_size, num_epochs) as progress:
+            trainer.fit(
+                train_source,
+                validation_source,
+                callbacks=[progress, *loggers],
+                verbose=0,
+                run_folder=run_folder,
+                resume=True,
+                about={"data": data},
+            )
+    except Interrupted as stop:
+        console.print(f"{stop} Go on: fusewarp train --resume {run_folder}", soft_wrap=True)
+        raise typer.Exit(130) from None
     write_run_folder(run_folder, trainer, train_source, validation_source)
     figures: dict[str, Any] = trainer.history[-1]
     console.print(f"Validation accuracy {figures['val_accuracy']:.3f}. Wrote {run_folder}.")
     photo = validation_source.paths[0]
     console.print(f"Next: fusewarp predict {run_folder} {photo}", soft_wrap=True)
+
+
+def _loggers(run_folder: Path, tensorboard: bool) -> list[Any]:
+    import keras
+
+    return [keras.callbacks.TensorBoard(str(run_folder / "tensorboard"))] if tensorboard else []

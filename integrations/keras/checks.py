@@ -7,9 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ...engine import ArraySource, FolderSource, Policy
-
-Source = ArraySource | FolderSource
+from ...engine import Policy
 
 
 def pair_of(name: str, value: Any, factor: float) -> tuple[Any, Any]:
@@ -29,6 +27,25 @@ def check_whole(name: str, value: Any, low: int) -> None:
         raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
     if value < low:
         raise ValueError(f"`{name}` must be at least {low}, got {value}.")
+
+
+def check_trainable(value: Any) -> None:
+    """Refuse `trainable_layers` that is no number, block or "all"."""
+    if isinstance(value, str) and value:
+        return
+    check_whole("trainable_layers", value, 0)
+
+
+def check_smoothing(value: Any) -> None:
+    """Refuse a label smoothing outside 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"`label_smoothing` must be at least 0 and below 1, got {value!r}.")
+
+
+def check_precision(value: Any) -> None:
+    """Refuse a type that Keras has no mixed policy for."""
+    if value not in (None, "float16", "bfloat16"):
+        raise ValueError(f'`mixed_precision` must be "float16", "bfloat16" or None, got {value!r}.')
 
 
 def check_epochs(epochs: tuple[Any, Any]) -> None:
@@ -91,9 +108,11 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
 
 def check_pictures(name: str, source: Any) -> None:
     """Refuse a source whose pictures are not uint8 RGB."""
-    if not isinstance(source, ArraySource | FolderSource):
+    if not all(hasattr(source, field) for field in ("read", "names", "dtype", "channels")):
         raise TypeError(
-            f"`{name}` must be a FolderSource or an ArraySource, got {type(source).__name__}."
+            f"`{name}` must be a FolderSource, an ArraySource or another source of "
+            f"fusewarp.engine, a tf.data.Dataset or a keras.utils.PyDataset, got "
+            f"{type(source).__name__}."
         )
     if source.dtype != np.uint8:
         raise TypeError(
@@ -104,46 +123,4 @@ def check_pictures(name: str, source: Any) -> None:
         raise ValueError(
             f"`{name}` has {source.channels} channels; the bases take RGB. For files use "
             'color_mode="rgb", for arrays np.repeat(images, 3, axis=3).'
-        )
-
-
-def check_source(name: str, source: Any) -> None:
-    """Refuse a source to learn from, or to be measured on, that has no integer labels."""
-    check_pictures(name, source)
-    labels = source.labels
-    if labels is None:
-        raise ValueError(f"`{name}` has no labels. Give ArraySource `labels`, one per picture.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"`{name}` needs one integer label per picture, got {labels.dtype} labels of shape "
-            f"{labels.shape}. Of one-hot labels take labels.argmax(axis=1)."
-        )
-    if labels.min() < 0:
-        raise ValueError(f"The labels of `{name}` must start at 0, got {labels.min()}.")
-
-
-def class_names_of(source: Source) -> list[str]:
-    """Return the names of a source's classes; of arrays the numbers 0 .. the largest label."""
-    labels = source.labels
-    names = list(getattr(source, "class_names", []))
-    if not names and labels is not None:
-        names = [str(label) for label in range(int(labels.max()) + 1)]
-    if len(names) < 2:
-        raise ValueError(f"`train_source` has {len(names)} class(es), {names}; two are needed.")
-    return names
-
-
-def check_same_classes(class_names: list[str], source: Source) -> None:
-    """Refuse a source with other classes, or other numbers for them, than the training data."""
-    names = list(getattr(source, "class_names", []))
-    if names and names != class_names:
-        raise ValueError(
-            f"The classes are {class_names} in training, but {names} here. Give FolderSource "
-            f"classes={class_names}."
-        )
-    largest = 0 if source.labels is None else int(source.labels.max())
-    if largest >= len(class_names):
-        raise ValueError(
-            f"There is a label {largest}, but training had {len(class_names)} classes, numbered "
-            "from 0."
         )

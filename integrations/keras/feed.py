@@ -4,11 +4,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from ...engine import Loader
+from ...engine import Batch
+from .tasks import Task
 
 Result = TypeVar("Result")
 
@@ -66,24 +69,49 @@ class Meter(keras.callbacks.Callback):  # type: ignore[misc]
         return batch
 
 
+class Batches(Protocol):
+    """What a feed reads: a Loader, or something that is iterated like one and never ends."""
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate from the position on."""
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a position, {"seed", "epoch", "step"}."""
+
+
 class Feed:
-    """An endless loader as the Python generator of tuples that Keras takes.
+    """Endless batches as the Python generator of tuples that Keras takes.
 
     Keras passes the arrays on without a copy. Its TensorFlow backend turns an error in the
     generator into one of its own; the original is kept in `error`, see `run`.
 
     Parameters
     ----------
-    loader : Loader
+    loader : Batches
+    task : Task, optional
+        Yield (images, targets) or (images, targets, weights). None: (images,) for `predict`.
     meter : Meter, optional
-    labelled : bool
-        Yield (images, labels) or (images, labels, weights); False: (images,) for `predict`.
+    class_weights : (classes,) float32, optional
+        They multiply the samples' weights.
     """
 
-    def __init__(self, loader: Loader, meter: Meter | None = None, *, labelled: bool = True):
+    def __init__(
+        self,
+        loader: Batches,
+        task: Task | None = None,
+        *,
+        meter: Meter | None = None,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
         self.steps = len(loader)
         self.error: Exception | None = None
-        self._loader, self._meter, self._labelled = loader, meter, labelled
+        self._loader, self._task, self._meter = loader, task, meter
+        self._class_weights = class_weights
+        self.keep_labels = False
+        self.labels: list[Any] = []
         self._stop = threading.Event()
         self.batches = self._generate()
 
@@ -94,11 +122,21 @@ class Feed:
                 batch = self._meter.time_next(loaded) if self._meter else next(loaded, None)
                 if batch is None:
                     return
-                fields = (batch.images, batch.labels, batch.weights)[: 3 if self._labelled else 1]
-                yield tuple(field for field in fields if field is not None)
+                yield self._fields(batch)
         except Exception as error:
             self.error = error
             raise
+
+    def _fields(self, batch: Batch) -> tuple[Any, ...]:
+        if self.keep_labels:
+            self.labels.append(batch.labels)
+        if self._task is None:
+            return (batch.images,)
+        targets, weights = self._task.targets(np.asarray(batch.labels)), batch.weights
+        if self._class_weights is not None:
+            own = self._class_weights[np.asarray(batch.labels).reshape(-1).astype(np.int64)]
+            weights = own if weights is None else own * weights
+        return (batch.images, targets) if weights is None else (batch.images, targets, weights)
 
     def close(self) -> None:
         """Let go of the loader; a batch that Keras is just waiting for is the last."""

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...engine.contact_sheet import contact_sheet
+from .own_data import OwnData
 from .trainer import Source, TransferTrainer
 
 MODEL, LABELS, REPORT = "model.keras", "labels.txt", "report.json"
@@ -69,7 +70,7 @@ def write_run_folder(
         If the trainer has no finished epoch.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or (folder / REPORT).exists()):
         raise FileExistsError(f"{folder} exists already. Give a new name, or delete it.")
     if not trainer.history:
         raise RuntimeError("The trainer has not finished an epoch; call `fit` first.")
@@ -84,9 +85,10 @@ def write_run_folder(
                 unfinished / CONFUSION_MATRIX
             )
             report["confusion_matrix"] = counts.tolist()
-        ids = _sheet_ids(len(train_source), sheet_rows)
-        sheet = contact_sheet(train_source, trainer.augmenter(), ids, sheet_copies)
-        sheet.save(unfinished / CONTACT_SHEET)
+        if not isinstance(train_source, OwnData):  # its pictures cannot be asked for one by one
+            ids = _sheet_ids(len(train_source), sheet_rows)
+            sheet = contact_sheet(train_source, trainer.augmenter(), ids, sheet_copies)
+            sheet.save(unfinished / CONTACT_SHEET)
         (unfinished / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
         trainer.model.save(unfinished / MODEL)
     return folder
@@ -99,9 +101,10 @@ def _complete_or_nothing(folder: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o755)  # mkdtemp makes it readable for its owner alone
-        if folder.exists():
-            folder.rmdir()  # empty, as was checked; Windows would not rename onto it
-        unfinished.rename(folder)
+        folder.mkdir(exist_ok=True)
+        names = sorted(path.name for path in unfinished.iterdir() if path.name != REPORT)
+        for name in [*names, REPORT]:  # with the report the folder is complete
+            (unfinished / name).replace(folder / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -1,34 +1,44 @@
 """Transfer learning in two stages: train a head on a frozen conv base, then fine-tune its end."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
-from ...engine import ArraySource, Augmenter, FolderSource, Loader, Policy
+from ...engine import Augmenter, Loader, Policy
+from ...engine.sources import Source as EngineSource
 from .bases import ConvBase, PixelStep, build_base, existing_weights, find_base, use_own_model
+from .checkpoint import Position, State, build_variables, digest_of, load_state, restore
 from .checks import (
     check_callbacks,
     check_epochs,
     check_learning_rates,
     check_pictures,
     check_policy,
-    check_same_classes,
-    check_source,
+    check_precision,
+    check_smoothing,
+    check_trainable,
     check_whole,
     checked_size,
-    class_names_of,
     pair_of,
 )
-from .feed import Feed, Meter, run
-from .freezing import check_trainable_layers, count_parameters, set_trainable
+from .class_weights import ClassWeight, class_weights
+from .config import as_text, plain_values, values_from, write_config
+from .features import MOST_BYTES, FeatureBatches, compute_features, is_plain
+from .feed import Batches, Feed, Meter, run
+from .freezing import check_trainable_layers, count_layers, count_parameters, set_trainable
+from .heads import Head, check_own_head
+from .interrupt import Wish, stop_on_signal
+from .own_data import OwnBatches, OwnData, is_own_data
+from .stages import Keeper, Recorder, Saving, Stage, Validation
+from .tasks import METRICS, Task, TaskName, check_labels, find_task
 
-Source = ArraySource | FolderSource
+Source = EngineSource | OwnData
 Verbose = Literal["auto", 0, 1, 2]
 DEFAULT_POLICY = Policy(
     rotation_range=20,
@@ -39,22 +49,12 @@ DEFAULT_POLICY = Policy(
     horizontal_flip=True,
 )
 FINE_TUNING_RATE = 0.1  # of the head's learning rate, where one number was given for both
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage as it was run: how many numbers of the model could change, and how fast."""
-
-    name: str
-    epochs: int
-    learning_rate: float
-    trainable_parameters: int
-    frozen_parameters: int
+CHECKPOINT, CONFIG, FINISHED = "checkpoint", "config.yaml", "report.json"
 
 
 @dataclass(eq=False)
 class TransferTrainer:
-    """Trains a classifier of photos on top of a conv base.
+    """Trains a model of photos on top of a conv base.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ class TransferTrainer:
         What your own model wants to see, see `use_own_model`. Not for a base by name.
     image_size : int or (height, width), optional
         Default: the size the base was made for.
+    task : {"single-label", "multi-label", "binary", "regression"}, optional
+        Default: what the labels look like, see `find_task`.
     epochs : int or (head, fine_tuning)
         At least 1 for the head; 0 leaves fine-tuning out.
     batch_size : int
@@ -75,13 +77,26 @@ class TransferTrainer:
     optimizer : str or keras.Optimizer
         Each stage starts a fresh one of this kind, with the stage's learning rate.
     loss : str or keras.Loss, optional
-        Default: sparse categorical cross-entropy. Labels arrive as integers.
-    metrics : sequence of str or keras.Metric
-    trainable_layers : int
-        How many layers at the end of the base fine-tuning may change; 0 leaves it out. Batch
-        normalization among them stays frozen.
-    dropout : float
-        0 <= dropout < 1, in front of the softmax.
+        Default: the task's, see `Task.loss`. Targets arrive as `Task.targets` has them.
+    metrics : sequence of str or keras.Metric, optional
+        Default: accuracy; of regression the mean absolute error.
+    trainable_layers : int or str
+        What fine-tuning may change at the end of the base: so many layers, "all", or everything
+        from a layer or block of that name on; 0 leaves fine-tuning out.
+    train_batch_norm : bool
+        Batch normalization among those layers learns its scale and offset too. Its statistics
+        stay in any case.
+    head : Head or keras.Model
+        Pooling, dropout and dense layers; or your own, from the base's features to the outputs.
+    class_weight : "balanced", dict or None
+        See `class_weights`.
+    label_smoothing : float
+        0 to below 1.
+    mixed_precision : {"float16", "bfloat16"}, optional
+        Compute in it; weights and outputs stay float32. For bases by name.
+    cache_features : bool, optional
+        Compute the frozen base's features once instead of in each epoch of the head. Default:
+        where the policy leaves nothing to chance and they fit in 1 GiB.
     policy : Policy, optional
         Augmentation of the training pictures, without `rescale`, `mean` and `std`: those are the
         base's. Default: rotation 20, shifts 0.1, shear 5, zoom 0.2, horizontal flips.
@@ -92,7 +107,9 @@ class TransferTrainer:
 
     Attributes
     ----------
+    resolved_task : Task
     class_names : list of str
+        The names of what is predicted.
     conv_base : ConvBase
     stages : list of Stage
     history : list of dict
@@ -110,14 +127,20 @@ class TransferTrainer:
     weights: str | Path | None = "imagenet"
     pixels: str | PixelStep | None = None
     image_size: int | tuple[int, int] | None = None
+    task: TaskName | None = None
     epochs: int | tuple[int, int] = (3, 3)
     batch_size: int = 32
     learning_rate: float | tuple[float, float] = (1e-3, 1e-5)
     optimizer: str | keras.Optimizer = "adam"
     loss: str | keras.Loss | None = None
-    metrics: Sequence[str | keras.Metric] = ("accuracy",)
-    trainable_layers: int = 20
-    dropout: float = 0.2
+    metrics: Sequence[str | keras.Metric] | None = None
+    trainable_layers: int | str = 20
+    train_batch_norm: bool = False
+    head: Head | keras.Model = field(default_factory=Head)
+    class_weight: ClassWeight | None = None
+    label_smoothing: float = 0.0
+    mixed_precision: Literal["float16", "bfloat16"] | None = None
+    cache_features: bool | None = None
     policy: Policy | None = None
     seed: int = 0
     threads: int | None = None
@@ -126,6 +149,7 @@ class TransferTrainer:
     stages: list[Stage] = field(init=False, repr=False, default_factory=list)
     history: list[dict[str, Any]] = field(init=False, repr=False, default_factory=list)
     conv_base: ConvBase = field(init=False, repr=False)
+    resolved_task: Task = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._epochs = pair_of("epochs", self.epochs, 1)
@@ -135,13 +159,20 @@ class TransferTrainer:
         check_epochs(self._epochs)
         check_learning_rates(self._rates)
         check_whole("batch_size", self.batch_size, 1)
-        check_whole("trainable_layers", self.trainable_layers, 0)
+        check_trainable(self.trainable_layers)
         check_whole("seed", self.seed, 0)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be at least 0 and below 1, got {self.dropout!r}.")
+        check_smoothing(self.label_smoothing)
+        check_precision(self.mixed_precision)
         if isinstance(self.metrics, str):
             raise TypeError(f"`metrics` must be a list of metrics, got {self.metrics!r}.")
+        if not isinstance(self.head, Head | keras.Model):
+            raise TypeError(f"`head` must be a Head or a keras.Model, got {self.head!r}.")
         check_policy(self._policy)
+        if self.cache_features and not is_plain(self._policy):
+            raise ValueError(
+                "`cache_features` needs a policy that leaves nothing to chance, policy=Policy(): "
+                "augmented pictures have other features each time."
+            )
         self._check_base()
         self._optimizer(1.0)  # an unknown name is refused here, not after the first stage
 
@@ -162,29 +193,82 @@ class TransferTrainer:
                 "`weights` is for a base by name. Load them into your own model before: "
                 f"model.load_weights({str(self.weights)!r})."
             )
+        elif self.mixed_precision is not None:
+            raise ValueError(
+                "`mixed_precision` is for a base by name: the layers of your own model have their "
+                'types already. Build it under keras.config.set_dtype_policy("mixed_float16").'
+            )
         else:
             use_own_model(self.base, pixels=self.pixels, image_size=self._size)
 
-    def fit(
-        self,
-        train_source: Source,
-        validation_source: Source | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-        verbose: Verbose = "auto",
-    ) -> list[dict[str, Any]]:
-        """Build the model and train it, from the beginning.
+    @classmethod
+    def from_config(cls, values: dict[str, Any], **objects: Any) -> "TransferTrainer":
+        """Return the trainer that `to_config` described.
 
         Parameters
         ----------
-        train_source : FolderSource or ArraySource
-            uint8 RGB pictures with integer labels.
-        validation_source : FolderSource or ArraySource, optional
-            The same classes. Never augmented, never shuffled, all of it after every epoch.
+        values : dict
+        **objects
+            What a configuration cannot hold: `base` or `head` of your own.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a value is unknown, makes no sense, or stands for an object that was not given.
+        """
+        return cls(**values_from(values, cls, objects))
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the arguments as numbers, strings, lists and dicts, for YAML or JSON."""
+        return plain_values(self)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return what this trainer was given, as plain values, with defaults filled in."""
+        filled = {"epochs": list(self._epochs), "learning_rate": list(self._rates)}
+        own = {
+            name: model.name
+            for name, model in (("base", self.base), ("head", self.head))
+            if isinstance(model, keras.Model)
+        }
+        return {**self.to_config(), **filled, **own, "policy": self._policy.to_dict()}
+
+    def fit(
+        self,
+        train_source: Any,
+        validation_source: Any = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: Verbose = "auto",
+        *,
+        run_folder: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_seconds: float = 60.0,
+        about: dict[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Build the model and train it, from the beginning or from where a run was stopped.
+
+        Parameters
+        ----------
+        train_source : source, tf.data.Dataset or keras.utils.PyDataset
+            uint8 RGB pictures with labels. Data of your own comes in batches, see `OwnData`; it is
+            augmented all the same.
+        validation_source : the same, optional
+            With the same classes. Never augmented, never shuffled, all of it after every epoch.
         callbacks : sequence of keras.callbacks.Callback
             They see epochs numbered through both stages, and the model under training: its input
-            is what the base sees, not raw levels. The model to keep is `model`.
+            is what the base sees, not raw levels. The model to keep is `model`. What they remember
+            begins anew when a run is resumed.
         verbose : "auto", 0, 1 or 2
             As in `keras.Model.fit`; 0 prints nothing.
+        run_folder : path, optional
+            Where config.yaml and the state of the run are kept. SIGINT and SIGTERM then finish the
+            step, keep the state and raise `Interrupted`.
+        resume : bool
+            Go on from the state in `run_folder`, at the very next batch; from the beginning if
+            there is none yet.
+        checkpoint_seconds : float
+            At least so long between two states within an epoch; 0 keeps every step.
+        about : dict, optional
+            More sections of config.yaml, beside "trainer".
 
         Returns
         -------
@@ -194,52 +278,86 @@ class TransferTrainer:
         Raises
         ------
         ValueError, TypeError
-            If the sources do not fit, or fine-tuning would train nothing; before any training.
+            If the sources do not fit, or fine-tuning would train nothing; before any training. If
+            the state is of another configuration.
+        FileExistsError
+            If `run_folder` holds a run and `resume` is not said.
+        Diverged
+            If the loss is no finite number any more.
+        Interrupted
+            After a signal.
         SampleError
             If a picture cannot be read.
+        OSError
+            If the state cannot be written; the one before it stays.
         """
-        check_source("train_source", train_source)
+        train = self._as_source("train_source", train_source)
         check_callbacks(callbacks)
-        names = class_names_of(train_source)
+        self.resolved_task = find_task(self.task, train, self.label_smoothing)
+        validation = None
         if validation_source is not None:
-            check_source("validation_source", validation_source)
-            check_same_classes(names, validation_source)
-        self._build(names)
-        self._run_stage("head", train_source, validation_source, callbacks, verbose)
-        if self._epochs[1] and self.trainable_layers:
-            self._run_stage("fine-tuning", train_source, validation_source, callbacks, verbose)
+            validation = self._as_source("validation_source", validation_source)
+            check_labels(self.resolved_task, "validation_source", validation)
+        folder = None if run_folder is None else Path(run_folder)
+        state = _state_of(folder, resume)
+        weights = class_weights(self.class_weight, self.resolved_task, np.asarray(train.labels))
+        self._build()
+        self._data = _Data(train, validation, weights)
+        digest = digest_of(self.conv_base.model.weights, [as_text(self.to_config())])
+        if state is not None and state.digest != digest:
+            raise ValueError(
+                f"The run in {folder} was begun with another configuration or another base, and "
+                "cannot go on with this one. Make the trainer as it was then: config.yaml has it."
+            )
+        if folder is not None and state is None:
+            write_config(folder / CONFIG, {"trainer": self.to_config(), **(about or {})})
+        saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, digest)
+        with stop_on_signal() if folder else contextlib.nullcontext(Wish()) as wish:
+            self._run_stages(saving, wish, state, callbacks, verbose)
         return self.history
 
     @property
     def model(self) -> keras.Model:
-        """The model to keep: raw RGB levels 0-255 (uint8 or float) in, probabilities out.
+        """The model to keep: raw RGB levels 0-255 (uint8 or float) in, predictions out.
 
         It is made of standard Keras layers, so `keras.models.load_model` needs no fusewarp.
         """
         return self._needs_fit("_model")
 
-    def evaluate(self, source: Source) -> dict[str, float]:
+    def evaluate(self, source: Any) -> dict[str, float]:
         """Return loss and metrics over a source, without augmentation."""
-        check_source("source", source)
-        check_same_classes(self.class_names, source)
-        feed = Feed(self._loader(source, augment=False))
         network = self._needs_fit("_network")
+        known = self._as_source("source", source)
+        check_labels(self.resolved_task, "source", known)
+        return self._evaluate(network, self._batches(known, augment=False))
 
-        def evaluate() -> dict[str, float]:
-            logs = network.evaluate(feed.batches, steps=feed.steps, verbose=0, return_dict=True)
-            return {name: float(value) for name, value in logs.items()}
+    def predict(self, source: Any) -> NDArray[np.float32]:
+        """Return the predictions (n, outputs) of a source's pictures, in the source's order.
 
-        return run(evaluate, feed)
+        Probabilities; of "binary" one, that of the second class; of "regression" the values.
+        """
+        return self.predict_labelled(source, with_labels=False)[0]
 
-    def predict(self, source: Source) -> NDArray[np.float32]:
-        """Return the probabilities (n, classes) of a source's pictures, in the source's order."""
-        check_pictures("source", source)
-        feed = Feed(self._loader(source, augment=False), labelled=False)
+    def predict_labelled(
+        self, source: Any, *, with_labels: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
+        """Return predictions (n, outputs) and the labels of the same pictures.
+
+        A pipeline of your own may come in another order each time it is read: its labels are
+        those of this very reading.
+        """
         network = self._needs_fit("_network")
-        probabilities: NDArray[np.float32] = run(
+        known = self._as_source("source", source)
+        feed = Feed(self._batches(known, augment=False))
+        if isinstance(known, OwnData):
+            feed.keep_labels = with_labels
+        predictions: NDArray[np.float32] = run(
             lambda: network.predict(feed.batches, steps=feed.steps, verbose=0), feed
         )
-        return probabilities
+        if not with_labels:
+            return predictions, None
+        labels = known.labels if not feed.keep_labels else np.concatenate(feed.labels)
+        return predictions, None if labels is None else np.asarray(labels)[: len(predictions)]
 
     def augmenter(self, *, augment: bool = True) -> Augmenter:
         """Return what turns pictures into the pixels the base sees, with or without chance."""
@@ -252,97 +370,208 @@ class TransferTrainer:
             threads=self.threads,
         )
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Return what this trainer was given, as plain values for a report."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        values["policy"] = self._policy.to_dict()
-        values["epochs"], values["learning_rate"] = self._epochs, self._rates
-        return {name: _plain(value) for name, value in values.items()}
-
-    def _build(self, class_names: list[str]) -> None:
-        if isinstance(self.base, str):
-            base = build_base(
-                self.base, weights=self.weights, image_size=self._size, seed=self.seed
-            )
-        else:
-            base = use_own_model(self.base, pixels=self.pixels, image_size=self._size)
-        if self._epochs[1]:
-            check_trainable_layers(base.model, self.trainable_layers)
-        self.conv_base, self.class_names = base, class_names
-        self.history, self.stages = [], []
-        head = self._make_head()
-        pixels = keras.Input((*base.image_size, 3), name="pixels")
-        self._network = keras.Model(pixels, _connect(base, head, pixels), name="classifier")
+    def _build(self) -> None:
+        """Make the networks: one for each stage to train, one with the pixel step inside."""
+        with _precision(self.mixed_precision):
+            base = self._make_base()
+            self._num_layers = 0
+            if self._epochs[1]:
+                self._num_layers = count_layers(base.model, self.trainable_layers)
+                check_trainable_layers(
+                    base.model, self._num_layers, batch_norm=self.train_batch_norm
+                )
+            self.conv_base, self.class_names = base, list(self.resolved_task.outputs)
+            self.history, self.stages = [], []
+            pool, top = self._make_head(base.model.output_shape)
+            pixels = keras.Input((*base.image_size, 3), name="pixels")
+            features = _through(pool, _connect(base, pixels))
+            self._extractor = keras.Model(pixels, features, name="extractor")
+            taken = keras.Input(features.shape[1:], name="features")
+            self._top = keras.Model(taken, _through(top, taken), name="head")
+            self._network = keras.Model(pixels, _through(top, features), name="classifier")
         levels = keras.Input((*base.image_size, 3), name="rgb_levels")
-        outputs = _connect(base, head, base.pixels.apply(levels))
-        self._model = keras.Model(levels, outputs, name="fusewarp_classifier")
+        features = _through(pool, _connect(base, base.pixels.apply(levels)))
+        self._model = keras.Model(levels, _through(top, features), name="fusewarp_classifier")
 
-    def _make_head(self) -> list[keras.Layer]:
-        return [
-            layers.GlobalAveragePooling2D(name="pooling"),
-            layers.Dropout(self.dropout, seed=self.seed, name="dropout"),
-            layers.Dense(
-                len(self.class_names),
-                activation="softmax",
-                kernel_initializer=keras.initializers.GlorotUniform(seed=self.seed),
-                dtype="float32",
-                name="probabilities",
-            ),
-        ]
+    def _make_base(self) -> ConvBase:
+        if not isinstance(self.base, str):
+            return use_own_model(self.base, pixels=self.pixels, image_size=self._size)
+        return build_base(self.base, weights=self.weights, image_size=self._size, seed=self.seed)
 
-    def _begin_stage(self, name: str) -> Stage:
-        """Freeze and thaw the base, then compile: Keras takes note of `trainable` only there."""
-        at = 0 if name == "head" else 1
-        set_trainable(self.conv_base.model, 0 if name == "head" else self.trainable_layers)
-        trainable = count_parameters(self._network.trainable_weights)
-        frozen = count_parameters(self._network.weights) - trainable
-        self._network.compile(
-            optimizer=self._optimizer(self._rates[at]),
-            loss=self.loss or "sparse_categorical_crossentropy",
-            metrics=list(self.metrics),
-        )
-        self.stages.append(Stage(name, self._epochs[at], self._rates[at], trainable, frozen))
-        return self.stages[-1]
+    def _make_head(self, features: Sequence[Any]) -> tuple[list[keras.Layer], list[keras.Layer]]:
+        """Return the layers that pool, and those that learn."""
+        if isinstance(self.head, Head):
+            return [self.head.pool()], self.head.top(self.resolved_task, self.seed)
+        check_own_head(self.head, features, self.resolved_task, self.loss is not None)
+        return [], [self.head]
 
-    def _run_stage(
+    def _run_stages(
         self,
-        name: str,
-        train_source: Source,
-        validation_source: Source | None,
+        saving: Saving,
+        wish: Wish,
+        state: State | None,
         callbacks: Sequence[keras.callbacks.Callback],
         verbose: Verbose,
     ) -> None:
-        stage, first_epoch = self._begin_stage(name), len(self.history)
+        names = ["head"]
+        if self._num_layers:
+            names.append("fine-tuning")
+        begun = state.position.stage if state is not None else 0
+        for place, name in enumerate(names):
+            if place < begun:
+                self._begin_stage(place, name, self._network)  # its numbers are part of the report
+                continue
+            self._run_stage(place, name, saving, wish, state, callbacks, verbose)
+            state = None
+
+    def _run_stage(
+        self,
+        place: int,
+        name: str,
+        saving: Saving,
+        wish: Wish,
+        state: State | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: Verbose,
+    ) -> None:
+        work = self._work_of(name)
+        stage = self._begin_stage(place, name, work.network)
+        labels = np.asarray(self._data.train.labels)[:1]
+        build_variables(work.network, self.resolved_task.targets(labels))
+        start = Position(place, len(self.history))
+        if state is None:
+            saving.save(work.network, start, self.history)
+        else:
+            restore(work.network, state)
+            start, self.history[:] = state.position, state.history
         if verbose:
-            print(_describe(stage))
-        loader = self._loader(train_source, augment=True)
-        loader.load_state_dict({"seed": self.seed, "epoch": first_epoch, "step": 0})
-        meter = Meter(len(train_source), len(loader))
-        first = [meter, _Recorder(self.history, stage)]
-        if validation_source is not None:
-            first.insert(1, _Validation(lambda: self.evaluate(validation_source)))
-        feed = Feed(loader, meter)
+            print(stage, "(on features that were computed once)" if work.on_features else "")
+        before = 0 if place == 0 else len([r for r in self.history if r["stage"] == "head"])
+        last = before + stage.epochs
+
+        def train(start: Position, stop: int, state: State | None) -> None:
+            self._train(work, stage, saving, start, stop, wish, state, callbacks, verbose)
+
+        if start.step:
+            train(start, start.epoch + 1, state)
+            start = Position(place, start.epoch + 1)
+            if work.network.stop_training:
+                return
+        if start.epoch < last:
+            train(start, last, None)
+
+    def _train(
+        self,
+        work: "_Work",
+        stage: Stage,
+        saving: Saving,
+        start: Position,
+        stop: int,
+        wish: Wish,
+        state: State | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: Verbose,
+    ) -> None:
+        """Train from `start` to the end of epoch `stop - 1`; only the first may be a part."""
+        batches = work.train_batches
+        batches.load_state_dict({"seed": self.seed, "epoch": start.epoch, "step": start.step})
+        meter = Meter(len(self._data.train), len(batches))
+        own: list[keras.callbacks.Callback] = [meter]
+        if work.evaluate is not None:
+            own.append(Validation(work.evaluate))
+        keeper = Keeper(saving, start, len(batches), self.history, wish, state)
+        own += [Recorder(self.history, stage), keeper]
+        feed = Feed(batches, self.resolved_task, meter=meter, class_weights=self._data.weights)
         run(
-            lambda: self._network.fit(
+            lambda: work.network.fit(
                 feed.batches,
-                steps_per_epoch=feed.steps,
-                initial_epoch=first_epoch,
-                epochs=first_epoch + stage.epochs,
-                callbacks=[*first, *callbacks],
+                steps_per_epoch=feed.steps - start.step,
+                initial_epoch=start.epoch,
+                epochs=stop,
+                callbacks=[*own, *callbacks],
                 verbose=verbose,
                 shuffle=False,  # the loader has shuffled already
             ),
             feed,
         )
 
-    def _loader(self, source: Source, *, augment: bool) -> Loader:
-        return Loader(
-            source,
-            self.augmenter(augment=augment),
-            self.batch_size,
-            shuffle=augment,
-            epochs=None,
+    def _begin_stage(self, place: int, name: str, network: keras.Model) -> Stage:
+        """Freeze and thaw the base, then compile: Keras takes note of `trainable` only there."""
+        num_layers = 0 if place == 0 else self._num_layers
+        set_trainable(self.conv_base.model, num_layers, batch_norm=self.train_batch_norm)
+        trainable = count_parameters(self._network.trainable_weights)
+        frozen = count_parameters(self._network.weights) - trainable
+        for model in {id(network): network, id(self._network): self._network}.values():
+            self._compile(model, self._rates[place])
+        self.stages.append(Stage(name, self._epochs[place], self._rates[place], trainable, frozen))
+        return self.stages[-1]
+
+    def _compile(self, network: keras.Model, rate: float) -> None:
+        task = self.resolved_task
+        metrics = METRICS[task.name] if self.metrics is None else self.metrics
+        network.compile(
+            optimizer=self._optimizer(rate),
+            loss=self.loss or task.loss(),
+            metrics=[task.metric(metric) for metric in metrics],
         )
+
+    def _work_of(self, name: str) -> "_Work":
+        data = self._data
+        if name == "head" and self._keeps_features():
+            return self._feature_work()
+        evaluate = None
+        if data.validation is not None:
+            validation = data.validation
+            evaluate = lambda: self._evaluate(  # noqa: E731
+                self._network, self._batches(validation, augment=False)
+            )
+        return _Work(self._network, self._batches(data.train, augment=True), evaluate, False)
+
+    def _keeps_features(self) -> bool:
+        if isinstance(self._data.train, OwnData) or not is_plain(self._policy):
+            return False
+        if self.cache_features is not None:
+            return self.cache_features
+        size = 4 * count_parameters([_Shape(self._extractor.output_shape[1:])])
+        return size * len(self._data.train) <= MOST_BYTES
+
+    def _feature_work(self) -> "_Work":
+        set_trainable(self.conv_base.model, 0)
+        train = self._feature_batches(self._data.train, shuffle=True)
+        if self._data.validation is None:
+            return _Work(self._top, train, None, True)
+        held_out = self._feature_batches(self._data.validation, shuffle=False)
+        return _Work(self._top, train, lambda: self._evaluate(self._top, held_out), True)
+
+    def _feature_batches(self, source: Source, *, shuffle: bool) -> FeatureBatches:
+        features = compute_features(self._extractor, self._batches(source, augment=False))
+        labels = np.asarray(source.labels)
+        return FeatureBatches(
+            features, labels, getattr(source, "weights", None), self.batch_size, self.seed, shuffle
+        )
+
+    def _evaluate(self, network: keras.Model, batches: Batches) -> dict[str, float]:
+        batches.load_state_dict({"seed": self.seed, "epoch": 0, "step": 0})
+        feed = Feed(batches, self.resolved_task)
+
+        def evaluate() -> dict[str, float]:
+            logs = network.evaluate(feed.batches, steps=feed.steps, verbose=0, return_dict=True)
+            return {name: float(value) for name, value in logs.items()}
+
+        return run(evaluate, feed)
+
+    def _as_source(self, name: str, data: Any) -> Source:
+        if isinstance(data, OwnData) or is_own_data(data):
+            return data if isinstance(data, OwnData) else OwnData(name, data)
+        check_pictures(name, data)
+        source: EngineSource = data
+        return source
+
+    def _batches(self, source: Source, *, augment: bool) -> Batches:
+        augmenter = self.augmenter(augment=augment)
+        if isinstance(source, OwnData):
+            return OwnBatches(source, augmenter)
+        return Loader(source, augmenter, self.batch_size, shuffle=augment, epochs=None)
 
     def _optimizer(self, learning_rate: float) -> keras.Optimizer:
         template = keras.optimizers.get(self.optimizer)
@@ -355,59 +584,65 @@ class TransferTrainer:
         return self.__dict__[name]
 
 
-def _connect(base: ConvBase, head: Sequence[keras.Layer], pixels: Any) -> Any:
-    """Connect pixels (after the base's pixel step) to probabilities, through the same layers."""
+@dataclass(frozen=True)
+class _Data:
+    """What a run is about."""
+
+    train: Source
+    validation: Source | None
+    weights: NDArray[np.float32] | None  # of the classes
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a stage trains, on what, and how it validates."""
+
+    network: keras.Model
+    train_batches: Batches
+    evaluate: Callable[[], dict[str, float]] | None
+    on_features: bool
+
+
+@dataclass(frozen=True)
+class _Shape:
+    shape: tuple[int, ...]
+
+
+def _connect(base: ConvBase, pixels: Any) -> Any:
+    """Connect pixels (after the base's pixel step) to features."""
     # training=False: batch normalization uses its statistics, in both stages
-    x = base.model(base.pixels.order_channels(pixels), training=False)
-    for layer in head:
-        x = layer(x)
-    return x
+    return base.model(base.pixels.order_channels(pixels), training=False)
 
 
-class _Validation(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds val_loss, val_... to an epoch's logs, for the callbacks that come after it.
-
-    Keras' own `validation_data` is not used: before every validation it starts a generator anew,
-    from the batches it had looked at and then wherever the generator stands, so that it validates
-    on some pictures twice and on others never.
-    """
-
-    def __init__(self, evaluate: Callable[[], dict[str, float]]) -> None:
-        super().__init__()
-        self._evaluate = evaluate
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        values = self._evaluate()
-        if logs is not None:
-            logs.update({f"val_{name}": value for name, value in values.items()})
+def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
 
 
-class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps each epoch's logs as soon as it ends: a run that is stopped has its history too."""
-
-    def __init__(self, history: list[dict[str, Any]], stage: Stage) -> None:
-        super().__init__()
-        self.history, self.stage = history, stage
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        row = {"epoch": epoch, "stage": self.stage.name, **(logs or {})}
-        rate = float(self.model.optimizer.learning_rate)
-        self.history.append({**row, "learning_rate": rate})
-
-
-def _describe(stage: Stage) -> str:
-    return (
-        f"Stage {stage.name}: {stage.epochs} epochs at learning rate {stage.learning_rate:g}, "
-        f"{stage.trainable_parameters:,} parameters trainable, {stage.frozen_parameters:,} frozen"
-    )
+@contextlib.contextmanager
+def _precision(name: str | None) -> Iterator[None]:
+    """Build layers under a mixed policy of Keras."""
+    before = keras.config.dtype_policy()
+    if name is not None:
+        keras.config.set_dtype_policy(f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def _plain(value: Any) -> Any:
-    """Return numbers, strings and None as they are, containers as lists, objects by name."""
-    if value is None or isinstance(value, bool | int | float | str | dict):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, PixelStep):
-        return asdict(value)
-    return str(value) if isinstance(value, Path) else getattr(value, "name", repr(value))
+def _state_of(folder: Path | None, resume: bool) -> State | None:
+    if folder is None:
+        if resume:
+            raise ValueError("`resume` needs the `run_folder` of the run that is to go on.")
+        return None
+    if not resume:
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"{folder} is a file; give `run_folder` a new name.")
+        if (folder / CHECKPOINT).exists() or (folder / FINISHED).exists():
+            raise FileExistsError(
+                f"{folder} holds a run already. Go on with it (resume=True), or give a new name."
+            )
+        return None
+    return load_state(folder / CHECKPOINT)

@@ -4,6 +4,7 @@ import pytest
 from fusewarp.engine import ArraySource, Augmenter, Loader, Policy, SampleError
 from fusewarp.integrations.keras import feed as feed_module
 from fusewarp.integrations.keras.feed import Feed, Meter, run
+from fusewarp.integrations.keras.tasks import Task
 
 
 class Clock:
@@ -84,12 +85,15 @@ def source():
     return ArraySource(images, [0, 1, 0, 1, 0], np.arange(5, dtype=np.float32))
 
 
+TASK = Task("single-label", ("a", "b"))
+
+
 def loader_of(source):
     return Loader(source, Augmenter(Policy(), threads=1), 2, shuffle=False, epochs=None)
 
 
 def test_batches_are_tuples_and_never_end(source):
-    feed = Feed(loader_of(source))
+    feed = Feed(loader_of(source), TASK)
     first, second, third, fourth = (next(feed.batches) for _ in range(4))
     feed.close()
     assert feed.steps == 3
@@ -101,10 +105,18 @@ def test_batches_are_tuples_and_never_end(source):
 
 
 def test_without_labels_only_the_images(source):
-    feed = Feed(loader_of(source), labelled=False)
+    feed = Feed(loader_of(source))
     (images,) = next(feed.batches)
     feed.close()
     np.testing.assert_array_equal(images, source.images[:2])
+
+
+def test_weights_of_classes_multiply_those_of_samples(source):
+    weights = np.array([2.0, 10.0], np.float32)
+    feed = Feed(loader_of(source), TASK, class_weights=weights)
+    given = [next(feed.batches)[2] for _ in range(3)]
+    feed.close()
+    np.testing.assert_array_equal(np.concatenate(given), [0.0, 10.0, 4.0, 30.0, 8.0])
 
 
 def test_a_closed_feed_ends(source):
@@ -145,5 +157,5 @@ def test_run_passes_other_errors_and_results_on_and_closes(source):
         run(fail, feed)
     assert list(feed.batches) == []
     again = Feed(loader_of(source))
-    assert run(lambda: len(next(again.batches)), again) == 3
+    assert run(lambda: len(next(again.batches)), again) == 1
     assert list(again.batches) == []

@@ -42,7 +42,13 @@ def shown():
     pixels = keras.Input((6, 6, 3))
     base = keras.Model(pixels, keras.layers.Conv2D(4, 3)(note(pixels)))
     trainer = TransferTrainer(
-        base, pixels="raw", epochs=EPOCHS, batch_size=BATCH, trainable_layers=1, policy=Policy()
+        base,
+        pixels="raw",
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        trainable_layers=1,
+        policy=Policy(),
+        cache_features=False,
     )
     validation = plain_pictures(100, NUM_VALIDATION)
     trainer.fit(plain_pictures(0, NUM_TRAIN), validation, verbose=0)
