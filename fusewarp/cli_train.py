@@ -116,6 +116,8 @@ def train(
     if resume is not None:
         _refuse_others(given)
         run_folder, values = resume, _read_run(resume)
+        if "threads" in given:
+            values["trainer"]["threads"] = threads
     else:
         run_folder, values = new_run_folder(out), _values(context.params, given, config)
     source = FolderSource(_folder_of(values))

@@ -222,6 +222,10 @@ class TransferTrainer:
         """Return the arguments as numbers, strings, lists and dicts, for YAML or JSON."""
         return plain_values(self)
 
+    def _identity(self) -> dict[str, Any]:
+        """Return what the outcome of a run depends on: everything but the threads."""
+        return {name: value for name, value in self.to_config().items() if name != "threads"}
+
     def hyperparameters(self) -> dict[str, Any]:
         """Return what this trainer was given, as plain values, with defaults filled in."""
         filled = {"epochs": list(self._epochs), "learning_rate": list(self._rates)}
@@ -303,7 +307,7 @@ class TransferTrainer:
         weights = class_weights(self.class_weight, self.resolved_task, np.asarray(train.labels))
         self._build()
         self._data = _Data(train, validation, weights)
-        digest = digest_of(self.conv_base.model.weights, [as_text(self.to_config())])
+        digest = digest_of(self.conv_base.model.weights, [as_text(self._identity())])
         if state is not None and state.digest != digest:
             raise ValueError(
                 f"The run in {folder} was begun with another configuration or another base, and "
