@@ -1,5 +1,6 @@
 """`fusewarp train`: from a folder of photos to a run folder with a trained model."""
 
+import importlib.util
 import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -264,7 +265,8 @@ def _run(
     head_epochs, fine_tune_epochs = trainer.hyperparameters()["epochs"]
     num_epochs = head_epochs + (fine_tune_epochs if trainer.trainable_layers else 0)
     try:
-        with TrainingProgress(console, trainer.batch_size, num_epochs) as progress:
+        announce = lambda: str(trainer.stages[-1])  # noqa: E731
+        with TrainingProgress(console, trainer.batch_size, num_epochs, announce) as progress:
             trainer.fit(
                 train_source,
                 validation_source,
@@ -278,13 +280,18 @@ def _run(
         console.print(f"{stop} Go on: fusewarp train --resume {run_folder}", soft_wrap=True)
         raise typer.Exit(130) from None
     write_run_folder(run_folder, trainer, train_source, validation_source)
-    figures: dict[str, Any] = trainer.history[-1]
-    console.print(f"Validation accuracy {figures['val_accuracy']:.3f}. Wrote {run_folder}.")
+    figures = {name[4:]: value for name, value in trainer.history[-1].items() if name[:4] == "val_"}
+    said = ", ".join(f"{name} {value:.3f}" for name, value in sorted(figures.items()))
+    console.print(f"Validation {said}. Wrote {run_folder}.", soft_wrap=True)
     photo = validation_source.paths[0]
     console.print(f"Next: fusewarp predict {run_folder} {photo}", soft_wrap=True)
 
 
 def _loggers(run_folder: Path, tensorboard: bool) -> list[Any]:
+    if not tensorboard:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("--tensorboard needs it: pip install tensorboard")
     import keras
 
-    return [keras.callbacks.TensorBoard(str(run_folder / "tensorboard"))] if tensorboard else []
+    return [keras.callbacks.TensorBoard(str(run_folder / "tensorboard"))]

@@ -1,12 +1,20 @@
 """A progress bar for each epoch, with images per second and the share of time spent waiting."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 UNSHOWN = ("images_per_second", "wait_share", "seconds", "learning_rate", "val_loss")
 
@@ -23,16 +31,26 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
     batch_size : int
     num_epochs : int
         Of all stages together.
+    announce : callable, optional
+        Called as each stage begins; returns the line that says what it is.
     """
 
-    def __init__(self, console: Console, batch_size: int, num_epochs: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        batch_size: int,
+        num_epochs: int,
+        announce: Callable[[], str] | None = None,
+    ) -> None:
         super().__init__()
+        self._announce, self._announced = announce, ""
         self._batch_size, self._num_epochs = batch_size, num_epochs
         self._task = TaskID(0)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[figures]}"),
             console=console,
             transient=True,
@@ -51,6 +69,13 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         """Stop drawing; the lines of finished epochs stay."""
         self._progress.stop()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Say which stage begins, once."""
+        line = self._announce() if self._announce is not None else ""
+        if line != self._announced:
+            self._announced = line
+            self._progress.console.print(line, highlight=False, soft_wrap=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Put up the epoch's bar."""

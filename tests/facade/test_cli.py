@@ -391,7 +391,7 @@ def test_train_writes_a_run_folder_and_says_how_fast(trained):
     names = {path.name for path in (folder / "run").iterdir()}
     assert names == {
         *("model.keras", "labels.txt", "history.csv", "history.png", "report.json"),
-        *("confusion_matrix.png", "contact_sheet.png"),
+        *("confusion_matrix.png", "contact_sheet.png", "config.yaml", "checkpoint"),
     }
     assert (folder / "run" / "labels.txt").read_text() == "dark\nlight\n"
     assert "12 photos of 2 classes: 10 to train on, 2 for validation" in result.output
@@ -461,7 +461,7 @@ def test_predict_refuses_labels_that_do_not_fit(trained, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
-def test_train_names_a_bad_picture_and_writes_nothing(photos, tmp_path, kind):
+def test_train_names_a_bad_picture_and_leaves_a_run_that_can_go_on(photos, tmp_path, kind):
     bad_picture(photos / "dark" / "bad.jpg", kind)
 
     result = run(
@@ -470,4 +470,6 @@ def test_train_names_a_bad_picture_and_writes_nothing(photos, tmp_path, kind):
     )
 
     in_one_sentence(result, "bad.jpg")
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "report.json").exists()
+    (photos / "dark" / "bad.jpg").unlink()
+    assert run("train", "--resume", tmp_path / "run").exit_code == 0
