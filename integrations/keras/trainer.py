@@ -317,7 +317,7 @@ class TransferTrainer:
             write_config(folder / CONFIG, {"trainer": self.to_config(), **(about or {})})
         saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, digest)
         with stop_on_signal() if folder else contextlib.nullcontext(Wish()) as wish:
-            self._run_stages(saving, wish, state, callbacks, verbose)
+            self._run_stages(_Session(saving, wish, callbacks, verbose), state)
         return self.history
 
     @property
@@ -409,14 +409,7 @@ class TransferTrainer:
         check_own_head(self.head, features, self.resolved_task, self.loss is not None)
         return [], [self.head]
 
-    def _run_stages(
-        self,
-        saving: Saving,
-        wish: Wish,
-        state: State | None,
-        callbacks: Sequence[keras.callbacks.Callback],
-        verbose: Verbose,
-    ) -> None:
+    def _run_stages(self, session: "_Session", state: State | None) -> None:
         names = ["head"]
         if self._num_layers:
             names.append("fine-tuning")
@@ -425,56 +418,39 @@ class TransferTrainer:
             if place < begun:
                 self._begin_stage(place, name, self._network)  # its numbers are part of the report
                 continue
-            self._run_stage(place, name, saving, wish, state, callbacks, verbose)
+            self._run_stage(place, name, session, state)
             state = None
 
-    def _run_stage(
-        self,
-        place: int,
-        name: str,
-        saving: Saving,
-        wish: Wish,
-        state: State | None,
-        callbacks: Sequence[keras.callbacks.Callback],
-        verbose: Verbose,
-    ) -> None:
+    def _run_stage(self, place: int, name: str, session: "_Session", state: State | None) -> None:
         work = self._work_of(name)
         stage = self._begin_stage(place, name, work.network)
         labels = np.asarray(self._data.train.labels)[:1]
         build_variables(work.network, self.resolved_task.targets(labels))
         start = Position(place, len(self.history))
         if state is None:
-            saving.save(work.network, start, self.history)
+            session.saving.save(work.network, start, self.history)
         else:
             restore(work.network, state)
             start, self.history[:] = state.position, state.history
-        if verbose:
+        if session.verbose:
             print(stage, "(on features that were computed once)" if work.on_features else "")
-        before = 0 if place == 0 else len([r for r in self.history if r["stage"] == "head"])
-        last = before + stage.epochs
-
-        def train(start: Position, stop: int, state: State | None) -> None:
-            self._train(work, stage, saving, start, stop, wish, state, callbacks, verbose)
-
+        before = sum(row["stage"] != name for row in self.history)
         if start.step:
-            train(start, start.epoch + 1, state)
+            self._train(work, stage, session, start, start.epoch + 1, state)
             start = Position(place, start.epoch + 1)
             if work.network.stop_training:
                 return
-        if start.epoch < last:
-            train(start, last, None)
+        if start.epoch < before + stage.epochs:
+            self._train(work, stage, session, start, before + stage.epochs)
 
     def _train(
         self,
         work: "_Work",
         stage: Stage,
-        saving: Saving,
+        session: "_Session",
         start: Position,
         stop: int,
-        wish: Wish,
-        state: State | None,
-        callbacks: Sequence[keras.callbacks.Callback],
-        verbose: Verbose,
+        state: State | None = None,
     ) -> None:
         """Train from `start` to the end of epoch `stop - 1`; only the first may be a part."""
         batches = work.train_batches
@@ -483,7 +459,7 @@ class TransferTrainer:
         own: list[keras.callbacks.Callback] = [meter]
         if work.evaluate is not None:
             own.append(Validation(work.evaluate))
-        keeper = Keeper(saving, start, len(batches), self.history, wish, state)
+        keeper = Keeper(session.saving, start, len(batches), self.history, session.wish, state)
         own += [Recorder(self.history, stage), keeper]
         feed = Feed(batches, self.resolved_task, meter=meter, class_weights=self._data.weights)
         run(
@@ -492,8 +468,8 @@ class TransferTrainer:
                 steps_per_epoch=feed.steps - start.step,
                 initial_epoch=start.epoch,
                 epochs=stop,
-                callbacks=[*own, *callbacks],
-                verbose=verbose,
+                callbacks=[*own, *session.callbacks],
+                verbose=session.verbose,
                 shuffle=False,  # the loader has shuffled already
             ),
             feed,
@@ -595,6 +571,16 @@ class _Data:
     train: Source
     validation: Source | None
     weights: NDArray[np.float32] | None  # of the classes
+
+
+@dataclass(frozen=True)
+class _Session:
+    """How a run is kept, stopped, listened to and shown."""
+
+    saving: Saving
+    wish: Wish
+    callbacks: Sequence[keras.callbacks.Callback]
+    verbose: Verbose
 
 
 @dataclass(frozen=True)
