@@ -6,7 +6,7 @@ from .loader import Batch, Loader, Skipped
 from .packed import PackedSource
 from .policy import Policy
 from .sources import ArraySource, FolderSource
-from .split import stratified_split
+from .split import stratified_split, train_validation_test_split
 
 __all__ = [
     "ArraySource",
@@ -19,4 +19,5 @@ __all__ = [
     "SampleError",
     "Skipped",
     "stratified_split",
+    "train_validation_test_split",
 ]

@@ -17,6 +17,7 @@ from .engine import (  # noqa: E402
     Policy,
     SampleError,
     stratified_split,
+    train_validation_test_split,
 )
 
 __version__ = "0.1.0"
@@ -32,4 +33,5 @@ __all__ = [
     "SampleError",
     "kernels",
     "stratified_split",
+    "train_validation_test_split",
 ]
