@@ -2,11 +2,13 @@
 
 from .augmenter import Augmenter
 from .errors import SampleError
+from .files import FolderSource
 from .loader import Batch, Loader, Skipped
 from .packed import PackedSource
 from .policy import Policy
-from .sources import ArraySource, FolderSource
+from .sources import ArraySource
 from .split import stratified_split, train_validation_test_split
+from .table import TableSource
 
 __all__ = [
     "ArraySource",
@@ -18,6 +20,7 @@ __all__ = [
     "Policy",
     "SampleError",
     "Skipped",
+    "TableSource",
     "stratified_split",
     "train_validation_test_split",
 ]

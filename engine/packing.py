@@ -18,10 +18,10 @@ from . import pack_format as fmt
 from .augmenter import checked_size
 from .buffers import BufferPool
 from .errors import SampleError
+from .files import FolderSource
 from .pack_journal import JOURNAL, BlockRecord, Input, Journal
 from .packed import PackedSource
 from .resize import RESIZE_WAYS, ResizeWay, decode_to_size
-from .sources import FolderSource
 from .threads import Job, Lane, resolve_threads, run_slices
 
 BLOCK_BYTES = 2**25  # written, checked and resumed at once; a few of them are held in memory

@@ -16,6 +16,7 @@ from .engine import (  # noqa: E402
     PackedSource,
     Policy,
     SampleError,
+    TableSource,
     stratified_split,
     train_validation_test_split,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "PackedSource",
     "Policy",
     "SampleError",
+    "TableSource",
     "kernels",
     "stratified_split",
     "train_validation_test_split",
