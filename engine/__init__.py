@@ -3,6 +3,13 @@
 from .augmenter import Augmenter
 from .errors import SampleError
 from .files import FolderSource
+from .leakage import (
+    Leak,
+    check_no_leaks,
+    check_no_unseen_classes,
+    find_leaks,
+    group_copies,
+)
 from .loader import Batch, Loader, Skipped
 from .packed import PackedSource
 from .policy import Policy
@@ -15,12 +22,17 @@ __all__ = [
     "Augmenter",
     "Batch",
     "FolderSource",
+    "Leak",
     "Loader",
     "PackedSource",
     "Policy",
     "SampleError",
     "Skipped",
     "TableSource",
+    "check_no_leaks",
+    "check_no_unseen_classes",
+    "find_leaks",
+    "group_copies",
     "stratified_split",
     "train_validation_test_split",
 ]

@@ -84,7 +84,7 @@ class FileSource:
         """
         path = os.path.join(self._root, self.names[sample_id])
         return decode_image(
-            _read_file(path),
+            read_file(path),
             path,
             color_mode=self.color_mode,
             min_size=min_size,
@@ -100,7 +100,7 @@ class FileSource:
             return None
         path = os.path.join(self._root, self.names[sample_id])
         return decode_into(
-            _read_file(path),
+            read_file(path),
             path,
             room,
             color_mode=self.color_mode,
@@ -172,7 +172,8 @@ class FolderSource(FileSource):
         self.labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """Return the bytes of a file; raises SampleError if it cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read()

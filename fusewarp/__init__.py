@@ -17,6 +17,8 @@ from .engine import (  # noqa: E402
     Policy,
     SampleError,
     TableSource,
+    check_no_leaks,
+    group_copies,
     stratified_split,
     train_validation_test_split,
 )
@@ -33,6 +35,8 @@ __all__ = [
     "Policy",
     "SampleError",
     "TableSource",
+    "check_no_leaks",
+    "group_copies",
     "kernels",
     "stratified_split",
     "train_validation_test_split",
