@@ -136,7 +136,7 @@ def _units(names: Sequence[str], groups: Sequence[Any] | None) -> tuple[list[str
         )
     else:
         keys = [str(group) for group in groups]
-        unknown = [i for i, group in enumerate(groups) if group is None or group != group]
+        unknown = [i for i, group in enumerate(groups) if _is_unknown(group)]
         if unknown:
             raise ValueError(
                 f"`groups` has no value for sample {unknown[0]} ({names[unknown[0]]}), and "
@@ -145,6 +145,11 @@ def _units(names: Sequence[str], groups: Sequence[Any] | None) -> tuple[list[str
     numbers: dict[str, int] = {}
     units = [numbers.setdefault(key, len(numbers)) for key in keys]
     return list(numbers), np.array(units, np.int64)
+
+
+def _is_unknown(group: Any) -> bool:
+    is_nan = isinstance(group, float) and group != group
+    return group is None or is_nan or type(group).__name__ in ("NAType", "NaTType")  # pandas'
 
 
 def _hash(seed: int, key: str) -> float:

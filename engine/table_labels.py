@@ -82,8 +82,8 @@ def _is_set(value: Any) -> bool:
 def _check_values(column: str, values: list[Any], names: Sequence[str]) -> None:
     """Refuse missing values, and what no label can be."""
     for value, name in zip(values, names, strict=True):
-        is_missing = value is None or value == "" or (isinstance(value, float) and value != value)
-        if is_missing or not (isinstance(value, str | int | float) or _is_set(value)):
+        is_label = isinstance(value, str | int | float) or _is_set(value)
+        if not is_label or value == "" or (isinstance(value, float) and math.isnan(value)):
             raise ValueError(
                 f"{name} has no label in column {column!r} (it holds {value!r}). Fill it in, or "
                 "leave the row out of the table."

@@ -70,6 +70,7 @@ def test_only_files_of_equal_size_are_read(two_folders, monkeypatch):
     same_size = bytearray((train / "thing" / "cup.jpg").read_bytes())
     same_size[-100] ^= 1
     (validation / "thing" / "other.jpg").write_bytes(same_size)
+    assert leaks_of(train, validation) == []
     reads = []
     monkeypatch.setattr(leakage, "read_file", lambda path: reads.append(path) or b"%d" % len(reads))
     assert leaks_of(train, validation) == []

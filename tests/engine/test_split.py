@@ -140,6 +140,17 @@ def test_shares_are_kept_as_well_as_groups_allow(has_pure_groups):
         assert np.abs(shares - 0.2).max() < 0.06  # by the hash alone: up to 0.17 off
 
 
+def test_pandas_columns_are_groups():
+    pandas = pytest.importorskip("pandas")
+    patients = pandas.Series([f"p{number // 3}" for number in range(30)], index=range(100, 130))
+    _, validation = stratified_split(NAMES, LABELS, 0.2, groups=patients)
+    _, expected = stratified_split(NAMES, LABELS, 0.2, groups=patients.to_list())
+    np.testing.assert_array_equal(validation, expected)
+    patients.iloc[2] = pandas.NA
+    with pytest.raises(ValueError, match=r"no value for sample 2 \(a/2.jpg\), and 1 in all"):
+        stratified_split(NAMES, LABELS, 0.2, groups=patients)
+
+
 def test_a_group_that_holds_most_of_a_class_is_for_training():
     groups = ["big"] * 80 + ["small"] * 20
     for seed in range(20):
