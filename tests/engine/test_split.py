@@ -137,7 +137,7 @@ def test_shares_are_kept_as_well_as_groups_allow(has_pure_groups):
         names = [str(number) for number in range(2400)]
         _, validation = stratified_split(names, labels, 0.2, seed, groups)
         shares = np.bincount(labels[validation]) / np.bincount(labels)
-        assert np.abs(shares - 0.2).max() < 0.06  # by the hash alone: up to 0.17 off
+        assert np.abs(shares - 0.2).max() < 0.06  # by the hash alone: up to 0.16 and 0.38 off
 
 
 def test_pandas_columns_are_groups():
