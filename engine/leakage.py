@@ -201,10 +201,11 @@ def _classes(source: Source, has_names: bool) -> list[Any]:
     if labels is None:
         return []
     labels = np.asarray(labels)
-    is_multi_label = labels.ndim == 2 and bool(np.isin(labels, (0, 1)).all())
-    if labels.dtype.kind == "f" and not is_multi_label:
-        return []
-    present = np.flatnonzero(labels.any(axis=0)) if is_multi_label else np.unique(labels)
+    if labels.dtype.kind == "f":
+        if not np.isin(labels, (0, 1)).all():
+            return []
+        labels = labels.astype(np.int64)
+    present = np.flatnonzero(labels.any(axis=0)) if labels.ndim == 2 else np.unique(labels)
     classes: list[Any] = present.tolist()
     if has_names:
         names: Sequence[str] = source.class_names  # type: ignore[attr-defined]

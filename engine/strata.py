@@ -17,9 +17,10 @@ def stratum_members(labels: NDArray[Any] | None, count: int) -> tuple[Ids, Ids]:
     Parameters
     ----------
     labels : array or None
-        (n,) integers, booleans or text: the classes are the strata. (n, k) zeros and ones: each
-        label is a stratum, and so is having none; a sample is in several. (n,) or (n, k) other
-        floats: up to ten ranges of each column, as full as each other. None: all samples in one.
+        (n,) integers, text, or zeros and ones: the classes are the strata. (n, k) zeros and ones:
+        each label is a stratum, and so is having none; a sample is in several. (n,) or (n, k)
+        other floats: up to ten ranges of each column, as full as each other. None: all samples
+        in one.
     count : int
         n.
 
@@ -39,10 +40,11 @@ def stratum_members(labels: NDArray[Any] | None, count: int) -> tuple[Ids, Ids]:
             f"`labels` must be one class, one row of 0/1 or one row of numbers per name ({count}), "
             f"got shape {labels.shape}."
         )
-    if labels.ndim == 2 and labels.dtype.kind in "biuf" and np.isin(labels, (0, 1)).all():
+    is_binary = labels.dtype.kind in "biuf" and bool(np.isin(labels, (0, 1)).all())
+    if labels.ndim == 2 and is_binary:
         without = (labels == 0).all(axis=1)
         return _pairs(np.column_stack([labels, without]).nonzero())
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "f" and not is_binary:
         return _range_members(labels.reshape(count, -1))
     if labels.ndim == 2:
         raise ValueError(

@@ -17,6 +17,14 @@ def test_split_keeps_the_shares_of_the_classes():
     assert np.bincount(LABELS[validation]).tolist() == [4, 2]
 
 
+@pytest.mark.parametrize(
+    "labels", [LABELS.astype(bool), LABELS.astype(np.float32), LABELS[:, None]]
+)
+def test_zeros_and_ones_are_classes_in_whatever_type(labels):
+    _, validation = stratified_split(NAMES, labels, 0.2)
+    assert np.bincount(LABELS[validation]).tolist() == [4, 2]
+
+
 def test_split_goes_by_name_not_position():
     _, validation = stratified_split(NAMES, LABELS, 0.2, seed=3)
     chosen = {NAMES[i] for i in validation}
