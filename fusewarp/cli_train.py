@@ -9,8 +9,7 @@ import typer
 
 from .cli_extras import require_tensorflow
 from .cli_policy import TRAIN_POLICY, load_policy
-from .engine import FolderSource
-from .engine.split import stratified_split
+from .engine import FolderSource, group_copies, stratified_split
 
 if TYPE_CHECKING:
     from .integrations.keras.trainer import TransferTrainer
@@ -124,7 +123,11 @@ def train(
     source = FolderSource(_folder_of(values))
     data = values["data"]
     parts = stratified_split(
-        source.names, source.labels, data["validation_split"], values["trainer"].get("seed", 0)
+        source.names,
+        source.labels,
+        data["validation_split"],
+        values["trainer"].get("seed", 0),
+        groups=group_copies(source),
     )
     require_tensorflow()
     from .integrations.keras.trainer import TransferTrainer

@@ -129,7 +129,7 @@ def check_labels(task: Task, name: str, source: Any) -> None:
     if names and tuple(names) != task.outputs:
         raise ValueError(
             f"The classes are {list(task.outputs)} in training, but {names} here. Give "
-            f"FolderSource classes={list(task.outputs)}."
+            f"classes={list(task.outputs)} to FolderSource, or class_names to TableSource."
         )
     if task.name == "single-label" and int(labels.max()) >= task.num_outputs:
         raise ValueError(

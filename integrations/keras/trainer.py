@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine import Augmenter, Loader, Policy
+from ...engine import Augmenter, Loader, Policy, check_no_leaks, check_no_unseen_classes
 from ...engine.sources import Source as EngineSource
 from .bases import ConvBase, PixelStep, build_base, existing_weights, find_base, use_own_model
 from .checkpoint import Position, State, build_variables, digest_of, load_state, restore
@@ -247,6 +247,7 @@ class TransferTrainer:
         resume: bool = False,
         checkpoint_seconds: float = 60.0,
         about: dict[str, Any] | None = None,
+        check_leaks: bool = True,
     ) -> list[dict[str, Any]]:
         """Build the model and train it, from the beginning or from where a run was stopped.
 
@@ -273,6 +274,8 @@ class TransferTrainer:
             At least so long between two states within an epoch; 0 keeps every step.
         about : dict, optional
             More sections of config.yaml, beside "trainer".
+        check_leaks : bool
+            Refuse pictures that are in both sources, see `check_no_leaks`.
 
         Returns
         -------
@@ -282,8 +285,8 @@ class TransferTrainer:
         Raises
         ------
         ValueError, TypeError
-            If the sources do not fit, or fine-tuning would train nothing; before any training. If
-            the state is of another configuration.
+            If the sources do not fit or have pictures in common, or fine-tuning would train
+            nothing; before any training. If the state is of another configuration.
         FileExistsError
             If `run_folder` holds a run and `resume` is not said.
         Diverged
@@ -297,11 +300,13 @@ class TransferTrainer:
         """
         train = self._as_source("train_source", train_source)
         check_callbacks(callbacks)
-        self.resolved_task = find_task(self.task, train, self.label_smoothing)
+        task = self.task or getattr(train, "task", None)  # a table knows what its columns are
+        self.resolved_task = find_task(task, train, self.label_smoothing)
         validation = None
         if validation_source is not None:
             validation = self._as_source("validation_source", validation_source)
             check_labels(self.resolved_task, "validation_source", validation)
+            self._check_split(train, validation, check_leaks)
         folder = None if run_folder is None else Path(run_folder)
         state = _state_of(folder, resume)
         weights = class_weights(self.class_weight, self.resolved_task, np.asarray(train.labels))
@@ -319,6 +324,14 @@ class TransferTrainer:
         with stop_on_signal() if folder else contextlib.nullcontext(Wish()) as wish:
             self._run_stages(_Session(saving, wish, callbacks, verbose), state)
         return self.history
+
+    def _check_split(self, train: Source, validation: Source, check_leaks: bool) -> None:
+        if isinstance(train, OwnData) or isinstance(validation, OwnData):
+            return  # its pictures cannot be asked for one by one
+        if self.resolved_task.name != "regression":
+            check_no_unseen_classes(train, validation)
+        if check_leaks:
+            check_no_leaks(train, validation, threads=self.threads)
 
     @property
     def model(self) -> keras.Model:

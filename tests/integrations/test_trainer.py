@@ -196,6 +196,17 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"in training, but \['red', 'blue'\] here"):
             trained(folder, fewer)
 
+    def test_validation_with_pictures_of_training(self, pictures):
+        leaky = ArraySource(pictures.images[:9:4], pictures.labels[:9:4])
+        with pytest.raises(ValueError, match=r"3 of the 3 validation pictures are among those"):
+            trained(pictures, leaky)
+
+    def test_validation_with_classes_that_were_not_trained(self, pictures):
+        images, labels = coloured_pictures(12, seed=1)
+        train = pictures.select(np.flatnonzero(pictures.labels != 1))
+        with pytest.raises(ValueError, match="none is for training: 1"):
+            trained(train, ArraySource(images, labels))
+
     def test_not_a_source(self):
         with pytest.raises(TypeError, match=r"a FolderSource, an ArraySource or .* got ndarray"):
             trained(np.zeros((4, 5, 5, 3), np.uint8))
@@ -316,7 +327,8 @@ class TestPixels:
         train, held_out = (ArraySource(*coloured_pictures(n)) for n in (19, 11))
         train_ids = note_reads(train, monkeypatch)
         held_out_ids = note_reads(held_out, monkeypatch)
-        trained(train, held_out, epochs=(2, 0))
+        trainer = TransferTrainer(small_base(), pixels="tf", **{**FAST, "epochs": (2, 0)})
+        trainer.fit(train, held_out, verbose=0, check_leaks=False)  # it would read them too
         assert sorted(train_ids[:38]) == sorted(list(range(19)) * 2)
         assert held_out_ids[:22] == list(range(11)) * 2
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from fusewarp.engine import ArraySource, Policy
+from fusewarp.engine import ArraySource, Policy, TableSource
 from fusewarp.integrations.keras.heads import Head
 from fusewarp.integrations.keras.stages import Diverged
 from fusewarp.integrations.keras.trainer import TransferTrainer
-from oracles.small_training import coloured_pictures, small_base
+from oracles.small_training import coloured_pictures, small_base, write_coloured_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 IMAGES, COLOURS = coloured_pictures(48)
@@ -22,7 +22,7 @@ def trained(labels, *, images=IMAGES, weights=None, **arguments):
     arguments = {"pixels": "tf", "trainable_layers": 2, "policy": FLIPS, **LEARNABLE, **arguments}
     trainer = TransferTrainer(small_base(), **arguments)
     source = ArraySource(images, labels, weights)
-    trainer.fit(source, source, verbose=0)
+    trainer.fit(source, source, verbose=0, check_leaks=False)
     return trainer, source
 
 
@@ -129,7 +129,7 @@ class TestFeatures:
         )
         seen.clear()
         source = ArraySource(IMAGES, COLOURS)
-        trainer.fit(source, source, verbose=0)
+        trainer.fit(source, source, verbose=0, check_leaks=False)
         assert sum(seen) == 2 * 48  # training and validation
 
     def test_fine_tuning_goes_on_with_pictures(self):
@@ -174,3 +174,16 @@ def test_mixed_precision_computes_in_it_and_keeps_float32(tmp_path):
 def test_mixed_precision_is_not_for_an_own_model():
     with pytest.raises(ValueError, match="set_dtype_policy"):
         TransferTrainer(small_base(), pixels="tf", mixed_precision="float16")
+
+
+def test_a_table_says_what_its_columns_are(tmp_path):
+    """One column of numbers that could be classes, were it not for the table."""
+    write_coloured_folder(tmp_path, 8)
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg"))
+    table = {"file": names, "warmth": [float(name.startswith("red")) for name in names]}
+    source = TableSource(table, tmp_path, path="file", label="warmth")
+    assert source.task == "regression"
+    trainer = TransferTrainer(small_base(), pixels="tf", epochs=(1, 0), batch_size=8)
+    trainer.fit(source, verbose=0)
+    assert trainer.resolved_task.name == "regression"
+    assert trainer.class_names == ["warmth"]
