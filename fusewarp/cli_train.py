@@ -9,7 +9,8 @@ import typer
 
 from .cli_extras import require_tensorflow
 from .cli_policy import TRAIN_POLICY, load_policy
-from .engine import FolderSource, group_copies, stratified_split
+from .engine import FolderSource, TableSource, group_copies, stratified_split
+from .engine.files import FileSource
 
 if TYPE_CHECKING:
     from .integrations.keras.trainer import TransferTrainer
@@ -30,6 +31,14 @@ PAIRS = {  # the options of a pair, by the trainer's argument
     "epochs": ("epochs", "fine_tune_epochs"),
     "learning_rate": ("learning_rate", "fine_tune_learning_rate"),
 }
+DATA = (
+    "folder",
+    "table",
+    "path_column",
+    "label_column",
+    "group_column",
+    "validation_split",
+)
 ALIKE = (
     "base",
     "weights",
@@ -49,6 +58,16 @@ def train(
     context: typer.Context,
     folder: Annotated[
         Path | None, typer.Argument(help="Photos; each sub-folder is a class.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="A CSV that names the photos of FOLDER and their labels.")
+    ] = None,
+    path_column: Annotated[str, typer.Option(help="Of --table: the photos' files.")] = "path",
+    label_column: Annotated[
+        list[str] | None, typer.Option(help="Of --table: a label; may be repeated.")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Of --table: what must not be on both sides of the split.")
     ] = None,
     config: Annotated[
         Path | None,
@@ -120,20 +139,20 @@ def train(
             values["trainer"]["threads"] = threads
     else:
         run_folder, values = new_run_folder(out), _values(context.params, given, config)
-    source = FolderSource(_folder_of(values))
     data = values["data"]
+    source = _source_of(data)
     parts = stratified_split(
         source.names,
         source.labels,
         data["validation_split"],
         values["trainer"].get("seed", 0),
-        groups=group_copies(source),
+        groups=getattr(source, "groups", None) or group_copies(source),
     )
     require_tensorflow()
     from .integrations.keras.trainer import TransferTrainer
 
     trainer = TransferTrainer.from_config(values["trainer"])
-    data["folder"] = str(Path(data["folder"]).resolve())
+    data.update({n: str(Path(data[n]).resolve()) for n in ("folder", "table") if data.get(n)})
     loggers = _loggers(run_folder, tensorboard)
     _run(trainer, source, [source.select(ids) for ids in parts], run_folder, data, loggers)
 
@@ -208,7 +227,9 @@ def _values(params: dict[str, Any], given: set[str], config: Path | None) -> dic
         policy = TRAIN_POLICY if params["policy"] is None else load_policy(params["policy"])
         trainer["policy"] = policy.to_dict()
     _tidy(trainer)
-    data.update({n: params[n] for n in ("folder", "validation_split") if n in wanted})
+    data.update({name: params[name] for name in DATA if name in wanted and params[name]})
+    if "table" not in data:
+        data.pop("path_column", None)
     return values
 
 
@@ -239,17 +260,27 @@ def _checked(values: dict[str, Any], path: Path) -> dict[str, Any]:
     return sections
 
 
-def _folder_of(values: dict[str, Any]) -> Path:
-    folder = values["data"].get("folder")
-    if folder is None:
+def _source_of(data: dict[str, Any]) -> FileSource:
+    if data.get("folder") is None:
         raise ValueError("Give the FOLDER of photos, or a --config that names it under data.")
-    return Path(folder)
+    if data.get("table") is None:
+        return FolderSource(data["folder"])
+    if not data.get("label_column"):
+        raise ValueError("--table needs a --label-column, or several.")
+    columns = data["label_column"]
+    return TableSource.from_csv(
+        data["table"],
+        data["folder"],
+        path=data.get("path_column", "path"),
+        label=columns[0] if len(columns) == 1 else columns,
+        group=data.get("group_column"),
+    )
 
 
 def _run(
     trainer: "TransferTrainer",
-    source: FolderSource,
-    parts: list[FolderSource],
+    source: FileSource,
+    parts: list[FileSource],
     run_folder: Path,
     data: dict[str, Any],
     loggers: list[Any],
@@ -262,8 +293,8 @@ def _run(
 
     console, (train_source, validation_source) = Console(), parts
     console.print(
-        f"{len(source)} photos of {len(source.class_names)} classes: {len(train_source)} to train "
-        f"on, {len(validation_source)} for validation."
+        f"{len(source)} photos of {len(source.class_names)} {_what(source)}: {len(train_source)} "
+        f"to train on, {len(validation_source)} for validation."
     )
     head_epochs, fine_tune_epochs = trainer.hyperparameters()["epochs"]
     num_epochs = head_epochs + (fine_tune_epochs if trainer.trainable_layers else 0)
@@ -288,6 +319,10 @@ def _run(
     console.print(f"Validation {said}. Wrote {run_folder}.", soft_wrap=True)
     photo = validation_source.paths[0]
     console.print(f"Next: fusewarp predict {run_folder} {photo}", soft_wrap=True)
+
+
+def _what(source: FileSource) -> str:
+    return "quantities" if getattr(source, "task", None) == "regression" else "classes"
 
 
 def _loggers(run_folder: Path, tensorboard: bool) -> list[Any]:

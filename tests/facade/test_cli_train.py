@@ -105,6 +105,20 @@ def test_a_stopped_run_goes_on(photos, tmp_path, monkeypatch):
     assert "is finished" in finished.output
 
 
+@pytest.mark.slow
+def test_a_table_of_several_labels(photos, tmp_path):
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    lines = ["file,warm,cold", *(f"{p},{int('red' in p)},{int('red' not in p)}" for p in paths)]
+    lines[1] = lines[1][:-3] + "1,1"
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    columns = ("--path-column", "file", "--label-column", "warm", "--label-column", "cold")
+    table = ("--table", tmp_path / "labels.csv")
+    result = run("train", photos, *table, *columns, "--out", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "labels.txt").read_text() == "warm\ncold\n"
+    assert config_of(tmp_path / "run")["data"]["label_column"] == ["warm", "cold"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
