@@ -31,6 +31,8 @@ PAIRS = {  # the options of a pair, by the trainer's argument
     "epochs": ("epochs", "fine_tune_epochs"),
     "learning_rate": ("learning_rate", "fine_tune_learning_rate"),
 }
+DEFAULT_PAIRS = {"epochs": [3, 3], "learning_rate": [1e-3, 1e-5]}
+FINE_TUNING_FACTORS = {"epochs": 1, "learning_rate": 0.1}  # as the trainer has it
 DATA = (
     "folder",
     "table",
@@ -216,9 +218,11 @@ def _values(params: dict[str, Any], given: set[str], config: Path | None) -> dic
         wanted, values = given, _checked(read_config(config), config)
     trainer, data = values["trainer"], values["data"]
     trainer.update({name: params[name] for name in ALIKE if name in wanted})
-    for name, options in PAIRS.items():
-        if wanted & set(options):
-            trainer[name] = _pair(trainer.get(name), [params[o] for o in options], options, wanted)
+    for name, pair in PAIRS.items():
+        trainer[name] = [
+            params[option] if option in wanted else kept
+            for option, kept in zip(pair, _kept(name, trainer), strict=True)
+        ]
     if wanted & {"dropout", "units"}:
         head = {"dropout": params["dropout"], "units": params["units"] or []}
         kept = {name: value for name, value in head.items() if name in wanted}
@@ -227,19 +231,19 @@ def _values(params: dict[str, Any], given: set[str], config: Path | None) -> dic
         policy = TRAIN_POLICY if params["policy"] is None else load_policy(params["policy"])
         trainer["policy"] = policy.to_dict()
     _tidy(trainer)
-    data.update({name: params[name] for name in DATA if name in wanted and params[name]})
+    options = {name: params[name] for name in DATA if name in wanted}
+    data.update({name: value for name, value in options.items() if value not in (None, [])})
     if "table" not in data:
         data.pop("path_column", None)
     return values
 
 
-def _pair(before: Any, values: list[Any], options: tuple[str, str], wanted: set[str]) -> list[Any]:
-    """Replace what was given of (head, fine-tuning)."""
-    old = before if isinstance(before, list) else values
-    return [
-        value if option in wanted else kept
-        for value, option, kept in zip(values, options, old, strict=True)
-    ]
+def _kept(name: str, trainer: dict[str, Any]) -> list[Any]:
+    """Return (head, fine-tuning) of a configuration, where one number may stand for both."""
+    value = trainer.get(name, DEFAULT_PAIRS[name])
+    if isinstance(value, list):
+        return value if len(value) == 2 else [value, value]  # which the trainer refuses
+    return [value, value * FINE_TUNING_FACTORS[name]]
 
 
 def _tidy(trainer: dict[str, Any]) -> None:

@@ -154,3 +154,10 @@ def test_a_configuration_that_makes_no_sense(photos, tmp_path, text, words):
     assert result.exit_code == 1
     assert words in " ".join(result.output.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_one_number_of_a_configuration_stands_for_both_stages():
+    values = cli_train._kept("epochs", {"epochs": 4})
+    assert values == [4, 4]
+    assert cli_train._kept("learning_rate", {"learning_rate": 0.5}) == [0.5, pytest.approx(0.05)]
+    assert cli_train._kept("epochs", {}) == [3, 3]
