@@ -162,5 +162,5 @@ def _num_pixels(sides: Any, factors: Any) -> Any:
 
 
 def _rounded_quotient(sums: Any, counts: Any) -> Any:
-    """Divide whole numbers, halves up. In floats TensorFlow may multiply by 1 / count, inexactly."""
+    """Divide whole numbers, halves up: as floats, TensorFlow may multiply by an inexact inverse."""
     return (2 * tf.cast(sums, tf.int32) + counts) // (2 * counts)

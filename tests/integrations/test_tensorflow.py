@@ -1,6 +1,9 @@
+import gc
 import subprocess
 import sys
+import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -94,6 +97,106 @@ def epoch_ids(dataset) -> list[int]:
     return [int(i) for element in dataset for i in element[-1].numpy()]
 
 
+def test_dictionaries_have_what_the_source_has():
+    weighted = make_loader(labels=None, weights=np.ones(23, np.float32), drop_remainder=True)
+    dataset = as_dataset(weighted, sample_ids=True, as_dict=True)
+    assert {name: spec.shape.as_list() for name, spec in dataset.element_spec.items()} == {
+        "images": [5, 9, 8, 3],
+        "weights": [5],
+        "sample_ids": [5],
+    }
+    assert sorted(int(i) for element in dataset for i in element["sample_ids"])[:3] == [0, 1, 2]
+
+
+def test_text_labels_are_strings():
+    names = np.array(["cat", "dog", "fox"])
+    labels = [element for _, labels in as_dataset(make_loader(labels=names[LABELS])) for element in
+              labels.numpy()]  # fmt: skip
+    assert sorted(label.decode() for label in labels) == sorted(names[LABELS])
+
+
+def test_labels_without_tensors_are_refused():
+    with pytest.raises(TypeError, match="labels are datetime64"):
+        as_dataset(make_loader(labels=np.full(23, np.datetime64("2020-01-01"))))
+
+
+def test_map_cache_and_prefetch_keep_every_sample():
+    dataset = as_dataset(make_loader(), sample_ids=True)
+    dataset = dataset.map(lambda images, labels, ids: (images / 2, labels, ids), -1).cache()
+    first, second = epoch_ids(dataset.prefetch(2)), epoch_ids(dataset.prefetch(2))
+    assert first == second  # from the cache
+    assert sorted(first) == list(range(23))
+
+
+class SlowSource(ArraySource):
+    """Counts the pictures whose reading has begun."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros((400, 4, 4, 3), np.uint8), np.zeros(400, np.int64))
+        self.num_begun = 0
+
+    def read(self, sample_id, min_size=(0, 0)):
+        self.num_begun += 1
+        time.sleep(0.002)
+        return super().read(sample_id, min_size)
+
+
+def taken(dataset) -> None:
+    for _ in dataset.take(2):
+        pass
+
+
+def broken_off(dataset) -> None:
+    for _ in dataset:
+        break
+
+
+def deleted(dataset) -> None:
+    iterator = iter(dataset)
+    next(iterator)
+    del iterator
+
+
+def broken_off_behind_others(dataset) -> None:
+    broken_off(dataset.map(lambda images, labels: (images, labels), 2).prefetch(2))
+
+
+def fit_in_part(dataset) -> None:
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(dataset, steps_per_epoch=2, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("epochs", [1, None])
+@pytest.mark.parametrize(
+    "give_up", [taken, broken_off, deleted, broken_off_behind_others, fit_in_part]
+)
+def test_a_dropped_iteration_stops_the_work(give_up, epochs, monkeypatch):
+    open_iterations = []
+    batches = Loader._batches
+
+    def noted(self, iteration):
+        open_iterations.append(iteration)
+        try:
+            yield from batches(self, iteration)
+        finally:
+            open_iterations.remove(iteration)
+
+    monkeypatch.setattr(Loader, "_batches", noted)
+    source = SlowSource()
+    loader = Loader(source, Augmenter(Policy(), threads=2), 8, epochs=epochs, prefetch=20)
+    give_up(as_dataset(loader))
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while open_iterations and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert open_iterations == []
+    time.sleep(0.05)  # slices under way end
+    begun = source.num_begun
+    time.sleep(0.1)
+    assert source.num_begun == begun < 400
+
+
 def test_each_iteration_is_the_next_epoch_and_a_look_costs_nothing():
     loader = make_loader()
     dataset = as_dataset(loader, sample_ids=True)
@@ -146,7 +249,8 @@ model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True
 class Count(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         steps.append(batch)
-model.fit(as_dataset(loader), epochs=2, steps_per_epoch={steps}, verbose=0, callbacks=[Count()])
+options = dict(shuffle=False, verbose=0, callbacks=[Count()])
+model.fit(as_dataset(loader), epochs=2, steps_per_epoch={steps}, **options)
 assert steps == [0, 1, 2, 3, 4] * 2, steps
 assert loader.state_dict() == {{"seed": 0, "epoch": 2, "step": 0}}, loader.state_dict()
 """
@@ -162,3 +266,61 @@ def test_fit_runs_two_exact_epochs(inter_op, epochs, steps):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "ran out of data" not in result.stderr
+
+
+MIRRORED = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+import numpy as np, tensorflow as tf, keras
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from fusewarp import ArraySource, Augmenter, Loader, Policy
+from fusewarp.tensorflow import as_dataset
+images = np.random.default_rng(1).integers(0, 256, (23, 6, 5, 3), np.uint8)
+source = ArraySource(images, np.arange(23))
+
+@tf.function
+def ids_of(element):
+    return strategy.run(lambda images, labels, ids: ids, args=element)
+
+for batch_size, epochs in [(5, 1), (11, 1), (8, 2)]:  # 23 = 2 * 11 + 1: one replica gets none
+    loader = Loader(source, Augmenter(Policy(rotation_range=9)), batch_size, epochs=epochs)
+    dataset = as_dataset(loader, sample_ids=True)
+    steps = [[], []]
+    for element in strategy.experimental_distribute_dataset(dataset):
+        for replica, ids in enumerate(strategy.experimental_local_results(ids_of(element))):
+            steps[replica].append(ids.numpy().tolist())
+    assert len(steps[0]) == len(steps[1]) == len(loader) * epochs, steps
+    seen = sorted(i for replica in steps for ids in replica for i in ids)
+    assert seen == sorted([*range(23)] * epochs), seen
+
+seen = []
+def note(numbers):
+    seen.extend(numbers.tolist())
+    return np.float32(0)
+
+class Noting(keras.layers.Layer):
+    def call(self, x, training=False):
+        if not training:
+            return x
+        return x + tf.ensure_shape(tf.numpy_function(note, [x[:, 0, 0, 0]], tf.float32), ())
+
+numbered = np.arange(23, dtype=np.uint8)[:, None, None, None] + np.zeros((6, 5, 3), np.uint8)
+augmenter = Augmenter(Policy(), size=(6, 5))
+loader = Loader(ArraySource(numbered, np.zeros(23)), augmenter, batch_size=6)
+with strategy.scope():
+    layers = [Noting(), keras.layers.Flatten(), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((6, 5, 3)), *layers])
+    model.compile(keras.optimizers.SGD(1e-6), "mse", jit_compile=False)
+model.fit(as_dataset(loader), epochs=3, shuffle=False, verbose=0)
+assert sorted(seen) == sorted([*range(23)] * 3), seen
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_take_equal_steps_and_no_sample_twice():
+    result = subprocess.run(
+        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
