@@ -54,6 +54,13 @@ def test_equals_the_augmenter_with_its_draws(fill_mode, size):
     np.testing.assert_allclose(layers, engines, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("fill_mode", FILLS)
+def test_positions_on_the_very_edge_are_inside(fill_mode):
+    policy = Policy(horizontal_flip=True, vertical_flip=True, fill_mode=fill_mode, cval=77)
+    engines, layers = both(photos(65, 80), policy)
+    np.testing.assert_array_equal(layers, engines)
+
+
 @pytest.mark.parametrize("zoom", [{}, {"zoom_keep_aspect": True}, {"zoom_range": 0.3}])
 def test_equals_the_augmenter_with_nearest_pixels(zoom):
     policy = Policy(**{**GEOMETRY, **zoom}, fill_mode="reflect", interpolation="nearest")

@@ -88,6 +88,26 @@ def test_skipping_a_whole_batch_ends_well(photo_folder):
     assert epoch_ids(dataset) == list(range(3, 11))
 
 
+def test_a_file_that_cannot_be_read_is_named(photo_folder):
+    source = FolderSource(photo_folder)
+    source.paths[4].write_bytes(b"")
+    loader = Loader(source, Augmenter(POLICY, size=8), 3, shuffle=False)
+    iterator = iter(as_dataset(loader))
+    next(iterator)
+    with pytest.raises(tf.errors.OpError, match=source.paths[4].name):
+        next(iterator)
+
+
+def test_two_iterations_at_once_are_refused():
+    dataset = as_dataset(make_loader())
+    older = iter(dataset)
+    next(older)
+    newer = iter(dataset)
+    next(newer)
+    with pytest.raises(tf.errors.OpError, match="given up"):
+        next(older)
+
+
 def test_weights_without_labels_are_refused():
     with pytest.raises(ValueError, match="weights but no labels"):
         as_dataset(make_loader(labels=None, weights=np.ones(23)))
@@ -106,6 +126,13 @@ def test_dictionaries_have_what_the_source_has():
         "sample_ids": [5],
     }
     assert sorted(int(i) for element in dataset for i in element["sample_ids"])[:3] == [0, 1, 2]
+
+
+def test_tensorflow_neither_shards_nor_reorders():
+    options = as_dataset(make_loader()).options()
+    off = tf.data.experimental.AutoShardPolicy.OFF
+    assert options.experimental_distribute.auto_shard_policy == off
+    assert options.deterministic
 
 
 def test_text_labels_are_strings():
