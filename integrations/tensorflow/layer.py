@@ -31,10 +31,10 @@ class AugmentLayer(keras.layers.Layer):  # type: ignore[misc]
 
     The ranges, the one inverse map and the one colour matrix of each picture are those of
     `Augmenter`. The random numbers are TensorFlow's: they depend on the seed and on how many
-    batches the layer has augmented, which is kept in the model's saved state, and differ between
-    the replicas of a `tf.distribute` strategy; XLA draws others from the same seed. A loader with an Augmenter is the faster way, and
-    the one whose pictures do not depend on batches; the layer is for a model that must bring its
-    augmentation along.
+    batches the layer has augmented, which is a weight and saved with the model, and differ between
+    the replicas of a `tf.distribute` strategy; XLA draws others from the same seed. A loader with
+    an Augmenter is the faster way, and the one whose pictures do not depend on batches; the layer
+    is for a model that must bring its augmentation along.
 
     Parameters
     ----------
