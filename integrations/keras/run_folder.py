@@ -14,58 +14,63 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from PIL import Image
 
 from ...engine.contact_sheet import contact_sheet
-from .own_data import OwnData
+from .figures import draw_confusion_matrix, draw_history, draw_scatter, save_figure, svg_uri
+from .mistakes import draw_mistakes, find_mistakes, read_tiles
+from .outcome import Outcome
+from .own_data import OwnData, is_own_data
+from .page import jpeg_uri
+from .report_page import Pictures, report_page
 from .trainer import Source, TransferTrainer
 
-MODEL, LABELS, REPORT = "model.keras", "labels.txt", "report.json"
-HISTORY, CURVES = "history.csv", "history.png"
-CONFUSION_MATRIX, CONTACT_SHEET = "confusion_matrix.png", "contact_sheet.png"
-NOT_CURVES = ("epoch", "stage", "learning_rate", "seconds", "images_per_second", "wait_share")
+MODEL, LABELS, REPORT, PAGE = "model.keras", "labels.txt", "report.json", "report.html"
+HISTORY, CURVES, TABLE = "history.csv", "history.png", "classes.csv"
+CONFUSION_MATRIX, SCATTER = "confusion_matrix.png", "predicted_true.png"
+CONTACT_SHEET, MISTAKES = "contact_sheet.png", "mistakes.png"
 PACKAGES = ("fusewarp", "keras", "tensorflow", "numpy", "numba")
-MOST_PRINTED_CLASSES = 20  # a larger confusion matrix is drawn without its numbers
 
 
 def write_run_folder(
     folder: str | Path,
     trainer: TransferTrainer,
-    train_source: Source,
-    validation_source: Source | None = None,
+    train_source: Any,
+    validation_source: Any = None,
     *,
     sheet_rows: int = 4,
     sheet_copies: int = 5,
 ) -> Path:
     """Write the run folder of a trainer that has been fitted, or stopped after an epoch.
 
-    Everything is written into a temporary folder beside it, which gets its name at the very end:
-    a folder of that name is complete.
+    Everything is written into a temporary folder beside it and moved in at the end, report.json
+    last: a folder that holds report.json is complete. What training has put there, config.yaml and
+    checkpoint/, stays.
 
     Parameters
     ----------
     folder : path
-        Must not exist, or be empty.
+        Must not exist, or hold no report.json.
     trainer : TransferTrainer
-    train_source : FolderSource or ArraySource
+    train_source : source, tf.data.Dataset or keras.utils.PyDataset
         Counted in the report, and shown on the contact sheet as the model saw it.
-    validation_source : FolderSource or ArraySource, optional
-        Without it there is no confusion matrix and no validation in the report.
+    validation_source : the same, optional
+        Without it there are no table, no confusion matrix and no mistakes.
     sheet_rows, sheet_copies : int
         Photos on the contact sheet, and augmentations of each.
 
     Returns
     -------
     Path
-        `folder`, with model.keras (raw RGB 0-255 in, probabilities out), labels.txt, history.csv,
-        history.png, report.json, contact_sheet.png and confusion_matrix.png.
+        `folder`, with model.keras (raw RGB 0-255 in, predictions out), labels.txt, report.html,
+        report.json, history.csv and .png; of the validation data classes.csv, confusion_matrix.png
+        where a picture has one class, predicted_true.png of quantities, and mistakes.png. Of a
+        pipeline of your own there are no photos: contact_sheet.png and mistakes.png are left out.
 
     Raises
     ------
     FileExistsError
-        If `folder` is a file, or holds something.
+        If `folder` is a file, or a finished run.
     RuntimeError
         If the trainer has no finished epoch.
     """
@@ -74,33 +79,29 @@ def write_run_folder(
         raise FileExistsError(f"{folder} exists already. Give a new name, or delete it.")
     if not trainer.history:
         raise RuntimeError("The trainer has not finished an epoch; call `fit` first.")
-    with _complete_or_nothing(folder) as unfinished:
-        report = make_report(trainer, train_source, validation_source)
-        write_history(unfinished / HISTORY, trainer.history)
-        draw_history(trainer.history).savefig(unfinished / CURVES)
-        (unfinished / LABELS).write_text("\n".join(trainer.class_names) + "\n", encoding="utf-8")
-        if validation_source is not None:
-            counts = confusion_counts(trainer, validation_source)
-            draw_confusion_matrix(counts, trainer.class_names).savefig(
-                unfinished / CONFUSION_MATRIX
-            )
-            report["confusion_matrix"] = counts.tolist()
-        if not isinstance(train_source, OwnData):  # its pictures cannot be asked for one by one
-            ids = _sheet_ids(len(train_source), sheet_rows)
-            sheet = contact_sheet(train_source, trainer.augmenter(), ids, sheet_copies)
-            sheet.save(unfinished / CONTACT_SHEET)
+    train = _as_source("train_source", train_source)
+    validation = _as_source("validation_source", validation_source)
+    with _moved_in_at_the_end(folder) as unfinished:
+        outcome = None if validation is None else outcome_of(trainer, validation)
+        report = make_report(trainer, train, validation, outcome)
+        write_rows(unfinished / HISTORY, trainer.history)
+        _write_lines(unfinished / LABELS, trainer.class_names)
+        if outcome is not None:
+            write_rows(unfinished / TABLE, report["table"])
+        pictures = _draw(unfinished, trainer, train, validation, outcome, sheet_rows, sheet_copies)
+        page = report_page(report, folder, pictures)
+        (unfinished / PAGE).write_text(page, encoding="utf-8")
         (unfinished / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
         trainer.model.save(unfinished / MODEL)
     return folder
 
 
 @contextlib.contextmanager
-def _complete_or_nothing(folder: Path) -> Iterator[Path]:
+def _moved_in_at_the_end(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-unfinished-", dir=folder.parent))
     try:
         yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp makes it readable for its owner alone
         folder.mkdir(exist_ok=True)
         names = sorted(path.name for path in unfinished.iterdir() if path.name != REPORT)
         for name in [*names, REPORT]:  # with the report the folder is complete
@@ -109,8 +110,17 @@ def _complete_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def outcome_of(trainer: TransferTrainer, source: Source) -> Outcome:
+    """Predict a labelled source, and put the labels of this very reading beside it."""
+    predictions, labels = trainer.predict_labelled(source)
+    return Outcome(trainer.resolved_task, predictions, np.asarray(labels))
+
+
 def make_report(
-    trainer: TransferTrainer, train_source: Source, validation_source: Source | None
+    trainer: TransferTrainer,
+    train_source: Source,
+    validation_source: Source | None,
+    outcome: Outcome | None,
 ) -> dict[str, Any]:
     """Return what the run was and what came out, as plain values.
 
@@ -119,11 +129,13 @@ def make_report(
     """
     report: dict[str, Any] = {
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "task": trainer.resolved_task.name,
+        "class_names": trainer.class_names,
         "hyperparameters": trainer.hyperparameters(),
         "base": trainer.conv_base.name,
         "image_size": list(trainer.conv_base.image_size),
         "pixels": asdict(trainer.conv_base.pixels),
-        "class_names": trainer.class_names,
+        "train_pictures": len(train_source),
         "train_counts": _counts(trainer, train_source),
         "stages": [asdict(stage) for stage in trainer.stages],
         "history": trainer.history,
@@ -131,80 +143,93 @@ def make_report(
         "wait_share": _median(trainer.history, "wait_share"),
         "versions": {"python": platform.python_version(), **_versions()},
     }
-    if validation_source is not None:
+    if validation_source is not None and outcome is not None:
+        report["validation_pictures"] = len(outcome)
         report["validation_counts"] = _counts(trainer, validation_source)
         report["validation"] = trainer.evaluate(validation_source)
+        report["table"] = outcome.table()
+        counts = outcome.confusion()
+        if counts is not None:
+            report["confusion_matrix"] = counts.tolist()
     return report
 
 
-def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one line per epoch; a column that a row lacks stays empty."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one line per row as CSV; a column that a row lacks stays empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows(rows)
 
 
-def draw_history(history: Sequence[dict[str, Any]]) -> Figure:
-    """Draw loss and metrics over the epochs, with a line where fine-tuning begins."""
-    names = [name for name in history[-1] if name not in NOT_CURVES and name[:4] != "val_"]
-    names.sort(key=lambda name: name != "loss")
-    figure = _figure(5.0 * len(names), 4.0)
-    epochs = [row["epoch"] + 1 for row in history]
-    starts = [row["epoch"] + 1 for row in history if row["stage"] == "fine-tuning"]
-    for axes, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
-        axes.plot(epochs, [row.get(name) for row in history], "o-", label="training")
-        if f"val_{name}" in history[-1]:
-            values = [row.get(f"val_{name}") for row in history]
-            axes.plot(epochs, values, "s-", label="validation")
-        if starts:
-            axes.axvline(starts[0] - 0.5, color="grey", linestyle=":", label="fine-tuning begins")
-        axes.set_xlabel("epoch")
-        axes.set_title(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-    return figure
+def _draw(
+    folder: Path,
+    trainer: TransferTrainer,
+    train: Source,
+    validation: Source | None,
+    outcome: Outcome | None,
+    sheet_rows: int,
+    sheet_copies: int,
+) -> Pictures:
+    """Write the drawings and photos, and return them for the page."""
+    curves = draw_history(trainer.history)
+    save_figure(curves, folder / CURVES)
+    shown: dict[str, Any] = {"curves": svg_uri(curves)}
+    if not isinstance(train, OwnData):  # its pictures cannot be asked for one by one
+        ids = _sheet_ids(len(train), sheet_rows)
+        sheet = contact_sheet(train, trainer.augmenter(), ids, sheet_copies)
+        sheet.save(folder / CONTACT_SHEET)
+        shown["augmented"] = jpeg_uri(sheet)
+    if outcome is not None:
+        shown.update(_draw_outcome(folder, outcome))
+        if not isinstance(validation, OwnData):
+            shown["mistakes"] = _show_mistakes(folder, outcome, validation)
+    return Pictures(**shown)
 
 
-def confusion_counts(trainer: TransferTrainer, source: Source) -> NDArray[np.int64]:
-    """Count (true class, predicted class) over a source that is labelled."""
-    counts = np.zeros((len(trainer.class_names),) * 2, np.int64)
-    predicted = trainer.predict(source).argmax(axis=1)
-    np.add.at(counts, (np.asarray(source.labels), predicted), 1)
-    return counts
+def _draw_outcome(folder: Path, outcome: Outcome) -> dict[str, str]:
+    names, counts = outcome.task.outputs, outcome.confusion()
+    if counts is not None:
+        matrix = draw_confusion_matrix(counts, names)
+        save_figure(matrix, folder / CONFUSION_MATRIX)
+        return {"confusion": svg_uri(matrix)}
+    if outcome.task.name == "regression":
+        scatter = draw_scatter(*outcome.values(), names)
+        save_figure(scatter, folder / SCATTER)
+        return {"scatter": svg_uri(scatter)}
+    return {}
 
 
-def draw_confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
-    """Draw counts as a matrix: a row is what a photo shows, a column what the model said."""
-    side = 3.0 + 0.45 * min(len(class_names), 40)
-    figure = _figure(side + 0.8, side)
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    figure.colorbar(image, ax=axes, label="share of the class")
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if len(class_names) <= MOST_PRINTED_CLASSES:
-        for (row, col), count in np.ndenumerate(counts):
-            colour = "white" if shares[row, col] > 0.5 else "black"
-            axes.text(col, row, str(count), ha="center", va="center", color=colour)
-    return figure
+def _show_mistakes(folder: Path, outcome: Outcome, source: Any) -> list[Any]:
+    mistakes = find_mistakes(outcome)
+    if not mistakes:
+        return []
+    tiles: list[Image.Image] = read_tiles(source, mistakes)
+    names = [str(source.names[mistake.sample_id]) for mistake in mistakes]
+    draw_mistakes(mistakes, tiles, names).save(folder / MISTAKES)
+    return list(zip(mistakes, names, map(jpeg_uri, tiles), strict=True))
 
 
-def _figure(width: float, height: float) -> Figure:
-    """Make a figure without pyplot, which would keep it and might look for a screen."""
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
+def _as_source(name: str, data: Any) -> Any:
+    return OwnData(name, data) if is_own_data(data) else data
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _counts(trainer: TransferTrainer, source: Source) -> dict[str, int]:
-    counts = np.bincount(np.asarray(source.labels), minlength=len(trainer.class_names))
-    return dict(zip(trainer.class_names, counts.tolist(), strict=True))
+    """Count the pictures of each class or label; there is nothing to count of quantities."""
+    labels, names = np.asarray(source.labels), trainer.class_names
+    if trainer.resolved_task.name == "regression":
+        return {}
+    if trainer.resolved_task.name == "multi-label":
+        counts = labels.astype(np.int64).sum(axis=0)
+    else:
+        counts = np.bincount(labels.reshape(-1).astype(np.int64), minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _sheet_ids(count: int, rows: int) -> list[int]:
