@@ -77,8 +77,8 @@ def _wrong_labels(outcome: Outcome, count: int) -> list[Mistake]:
     mistakes = []
     for i in _highest(surest[rows, worst], count):
         name = outcome.task.outputs[worst[i]]
-        words = (f"no {name}", name) if said[i, worst[i]] else (name, f"no {name}")
-        mistakes.append(Mistake(i, *words, float(surest[i, worst[i]])))
+        true, predicted = (f"no {name}", name) if said[i, worst[i]] else (name, f"no {name}")
+        mistakes.append(Mistake(i, true, predicted, float(surest[i, worst[i]])))
     return mistakes
 
 
@@ -91,8 +91,8 @@ def _largest_errors(outcome: Outcome, count: int) -> list[Mistake]:
     mistakes = []
     for i in _highest(errors[np.arange(len(outcome)), worst], count):
         name = f"{outcome.task.outputs[worst[i]]} " if several else ""
-        pair = (values[i, worst[i]], predicted[i, worst[i]])
-        mistakes.append(Mistake(i, *(f"{name}{value:.4g}" for value in pair), None))
+        true, said = (f"{name}{column[i, worst[i]]:.4g}" for column in (values, predicted))
+        mistakes.append(Mistake(i, true, said, None))
     return mistakes
 
 

@@ -46,12 +46,14 @@ class Outcome:
     @property
     def true_classes(self) -> NDArray[np.int64]:
         """The class of each picture, (n,); where `has_classes`."""
-        return self.labels.reshape(-1).astype(np.int64)
+        classes: NDArray[np.int64] = self.labels.reshape(-1).astype(np.int64)
+        return classes
 
     @property
     def predicted_classes(self) -> NDArray[np.int64]:
         """The likeliest class of each picture, (n,); where `has_classes`."""
-        return self.probabilities().argmax(axis=1).astype(np.int64)
+        classes: NDArray[np.int64] = self.probabilities().argmax(axis=1).astype(np.int64)
+        return classes
 
     def probabilities(self) -> NDArray[np.float32]:
         """Return one column for each class; of "binary" two."""
@@ -66,13 +68,13 @@ class Outcome:
         """Return whether each picture is of each class, (n, classes)."""
         if self.task.name == "multi-label":
             return self.labels.astype(np.bool_)
-        return self.true_classes[:, np.newaxis] == np.arange(len(self.task.outputs))
+        return self._one_hot(self.true_classes)
 
     def said(self) -> NDArray[np.bool_]:
         """Return whether each class was predicted of each picture, (n, classes)."""
         if self.task.name == "multi-label":
             return self.predictions > THRESHOLD
-        return self.predicted_classes[:, np.newaxis] == np.arange(len(self.task.outputs))
+        return self._one_hot(self.predicted_classes)
 
     def confusion(self) -> NDArray[np.int64] | None:
         """Count (true, predicted) classes; None where a picture has not exactly one."""
@@ -97,6 +99,10 @@ class Outcome:
         """Return true and predicted quantities, both (n, k)."""
         shape = self.predictions.shape
         return self.labels.reshape(shape).astype(np.float64), self.predictions.astype(np.float64)
+
+    def _one_hot(self, classes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        columns: NDArray[np.bool_] = classes[:, np.newaxis] == np.arange(len(self.task.outputs))
+        return columns
 
     def _class_rows(self) -> list[Row]:
         truth, said, probabilities = self.truth(), self.said(), self.probabilities()

@@ -40,6 +40,7 @@ SAID = {
     "multi-label": "The wrong yes or no that the model was surest of, one for each photo.",
     "regression": "The photos whose value was missed the most.",
 }
+UNDEFINED = "-"
 SAID_CLASS = "Photos taken for another class, the ones the model was surest of first."
 
 
@@ -121,7 +122,7 @@ def _head(report: dict[str, Any], folder: Path) -> Element:
         tag(
             "p",
             f"{report['base']}, {report['task']}, {len(names)} {plural}; {pictures}; photos of "
-            f"{height} × {width} pixels. Finished {report['finished']}.",
+            f"{height} x {width} pixels. Finished {report['finished']}.",
         ),
     )
 
@@ -296,7 +297,7 @@ def _tile(name: str, value: str) -> Element:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return "–"
+        return UNDEFINED
     return _figure(value) if isinstance(value, float) else str(value)
 
 
@@ -313,4 +314,4 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{name}={_plain(item)}" for name, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_plain(item) for item in value)
-    return "–" if value is None else str(value)
+    return UNDEFINED if value is None else str(value)

@@ -130,4 +130,5 @@ def _hits_by_threshold(
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole != 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole != 0)
+    return ratio
