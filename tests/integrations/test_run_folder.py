@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,7 @@ from PIL import Image
 
 from fusewarp.engine import ArraySource
 from fusewarp.integrations.keras import run_folder
-from fusewarp.integrations.keras.run_folder import (
-    confusion_counts,
-    draw_confusion_matrix,
-    draw_history,
-    write_history,
-    write_run_folder,
-)
+from fusewarp.integrations.keras.run_folder import write_rows, write_run_folder
 from fusewarp.integrations.keras.trainer import TransferTrainer
 from oracles.small_training import coloured_pictures, small_base
 
@@ -22,14 +17,10 @@ from oracles.small_training import coloured_pictures, small_base
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 FILES = {
-    "model.keras",
-    "labels.txt",
-    "history.csv",
-    "history.png",
-    "report.json",
-    "confusion_matrix.png",
-    "contact_sheet.png",
+    *("model.keras", "labels.txt", "history.csv", "history.png", "report.json", "report.html"),
+    *("classes.csv", "confusion_matrix.png", "contact_sheet.png", "mistakes.png"),
 }
+OF_VALIDATION = {"classes.csv", "confusion_matrix.png", "mistakes.png"}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +61,8 @@ def test_report(written, trainer, sources):
     assert report["hyperparameters"]["epochs"] == [2, 1]
     assert report["hyperparameters"]["base"] == "small_base"
     assert report["class_names"] == ["0", "1", "2"]
+    assert report["task"] == "single-label"
+    assert (report["train_pictures"], report["validation_pictures"]) == (19, 11)
     assert report["train_counts"] == {"0": 7, "1": 6, "2": 6}
     assert report["validation_counts"] == {"0": 4, "1": 4, "2": 3}
     assert report["validation"] == pytest.approx(trainer.evaluate(sources[1]))
@@ -89,11 +82,24 @@ def test_labels_and_model_belong_together(written, trainer, sources):
     )
 
 
-def test_confusion_matrix_counts_true_rows_and_predicted_columns(trainer, sources, monkeypatch):
+def test_what_was_predicted_is_what_is_shown(trainer, sources, monkeypatch, tmp_path):
     predicted = np.array([2, 1, 1, 0, 1, 2, 0, 1, 2, 2, 1])  # true: 0 1 2 0 1 2 0 1 2 0 1
-    monkeypatch.setattr(trainer, "predict", lambda source: np.eye(3, dtype=np.float32)[predicted])
-    expected = [[2, 0, 2], [0, 4, 0], [0, 1, 2]]
-    np.testing.assert_array_equal(confusion_counts(trainer, sources[1]), expected)
+    surer = np.linspace(0.5, 1.0, 11)[:, np.newaxis]
+    scores = (np.eye(3)[predicted] * surer).astype(np.float32)
+    monkeypatch.setattr(trainer, "predict_labelled", lambda source: (scores, source.labels))
+
+    folder = write_run_folder(tmp_path / "run", trainer, *sources)
+
+    report = json.loads((folder / "report.json").read_text())
+    assert report["confusion_matrix"] == [[2, 0, 2], [0, 4, 0], [0, 1, 2]]
+    with open(folder / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["0", "1", "2"]
+    assert [row["recall"] for row in rows] == ["0.5", "1.0", str(2 / 3)]
+    assert [row["precision"] for row in rows] == ["1.0", "0.8", "0.5"]
+    page = (folder / "report.html").read_text()
+    said = re.findall(r"<strong>(.)</strong><br><span class=\"said\">said (.) \((.....?)\)", page)
+    assert said == [("0", "2", "0.95"), ("2", "1", "0.60"), ("0", "2", "0.50")]
 
 
 def test_report_has_the_same_confusion_matrix(written, trainer, sources):
@@ -109,27 +115,8 @@ def test_pictures_are_not_blank(written, name):
     assert len(colours) > 20
 
 
-def test_many_classes_and_a_class_without_samples():
-    counts = np.zeros((25, 25), np.int64)
-    counts[3, 4] = 2
-    figure = draw_confusion_matrix(counts, [f"class {number}" for number in range(25)])
-    assert len(figure.axes[0].texts) == 0
-    np.testing.assert_array_equal(np.asarray(figure.axes[0].images[0].get_array())[3, 4], 1.0)
-
-
-def test_curves_start_at_epoch_one_and_mark_fine_tuning(trainer):
-    loss = draw_history(trainer.history).axes[0]
-    assert loss.get_title() == "loss"
-    training, validation, mark = loss.get_lines()
-    np.testing.assert_array_equal(training.get_xdata(), [1, 2, 3])
-    np.testing.assert_array_equal(
-        validation.get_ydata(), [row["val_loss"] for row in trainer.history]
-    )
-    assert mark.get_xdata()[0] == 2.5
-
-
 def test_history_rows_of_different_columns(tmp_path):
-    write_history(tmp_path / "h.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "val_loss": 2.5}])
+    write_rows(tmp_path / "h.csv", [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "val_loss": 2.5}])
     assert (tmp_path / "h.csv").read_text().splitlines() == [
         "epoch,loss,val_loss",
         "0,1.5,",
@@ -139,11 +126,11 @@ def test_history_rows_of_different_columns(tmp_path):
 
 def test_without_validation(trainer, sources, tmp_path):
     folder = write_run_folder(tmp_path / "run", trainer, sources[0])
-    assert {path.name for path in folder.iterdir()} == FILES - {"confusion_matrix.png"}
+    assert {path.name for path in folder.iterdir()} == FILES - OF_VALIDATION
     assert "validation" not in json.loads((folder / "report.json").read_text())
 
 
-@pytest.mark.parametrize("step", ["draw_history", "contact_sheet", "confusion_counts"])
+@pytest.mark.parametrize("step", ["draw_history", "contact_sheet", "outcome_of", "report_page"])
 def test_a_failure_leaves_nothing_behind(trainer, sources, tmp_path, monkeypatch, step):
     def fail(*_, **__):
         raise OSError("No space left on device")
@@ -152,6 +139,25 @@ def test_a_failure_leaves_nothing_behind(trainer, sources, tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         write_run_folder(tmp_path / "run", trainer, *sources)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_training_keeps_stays_and_the_report_comes_last(
+    trainer, sources, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "config.yaml").write_text("trainer: {}")
+    moved = []
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda path, to: (moved.append(path.name), replace(path, to))[1]
+    )
+
+    write_run_folder(folder, trainer, *sources)
+
+    assert {path.name for path in folder.iterdir()} == FILES | {"checkpoint", "config.yaml"}
+    assert moved[-1] == "report.json"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_an_empty_folder_is_filled_but_nothing_is_written_over(trainer, sources, tmp_path):
@@ -169,3 +175,67 @@ def test_a_trainer_without_an_epoch_is_refused(sources, tmp_path):
     with pytest.raises(RuntimeError, match="call `fit` first"):
         write_run_folder(tmp_path / "run", TransferTrainer(), *sources)
     assert list(tmp_path.iterdir()) == []
+
+
+def other_sources(task):
+    pictures, classes = coloured_pictures(18)
+    labels = {
+        "binary": np.arange(18) % 2,  # has nothing to do with the colours: some are missed
+        "multi-label": np.eye(3, dtype=np.int64)[classes] | (np.arange(18)[:, None] % 4 == 0),
+        "regression": np.stack([classes * 1.5, np.arange(18) / 7], axis=1),
+    }[task]
+    return ArraySource(pictures, labels.astype(float if task == "regression" else np.int64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "drawing", "first_column"),
+    [
+        ("binary", {"confusion_matrix.png"}, "class"),
+        ("multi-label", set(), "class"),
+        ("regression", {"predicted_true.png"}, "output"),
+    ],
+)
+def test_other_tasks(task, drawing, first_column, tmp_path):
+    source = other_sources(task)
+    trainer = TransferTrainer(
+        small_base(), pixels="tf", task=task, epochs=(1, 0), batch_size=9, threads=1
+    )
+    trainer.fit(source, source, verbose=0)
+
+    folder = write_run_folder(tmp_path / "run", trainer, source, source)
+
+    written = {path.name for path in folder.iterdir()}
+    assert written == FILES - {"confusion_matrix.png"} | drawing
+    report = json.loads((folder / "report.json").read_text())
+    assert report["task"] == task
+    assert next(iter(report["table"][0])) == first_column
+    assert [row[first_column] for row in report["table"]] == report["class_names"]
+    if task == "regression":
+        errors = [row["mean_absolute_error"] for row in report["table"]]
+        assert np.mean(errors) == pytest.approx(report["validation"]["mean_absolute_error"])
+    elif task == "binary":
+        right = np.trace(report["confusion_matrix"]) / 18
+        assert right == pytest.approx(report["validation"]["accuracy"])
+    else:
+        assert report["validation_counts"] == {"0": 9, "1": 9, "2": 10}
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_shuffles_is_counted_with_its_own_labels(tmp_path):
+    import tensorflow as tf
+
+    pictures, labels = coloured_pictures(18)
+    pipeline = tf.data.Dataset.from_tensor_slices((pictures, labels)).shuffle(18).batch(6)
+    trainer = TransferTrainer(
+        small_base(), pixels="tf", epochs=(1, 0), learning_rate=0.05, batch_size=6, threads=1
+    )
+    trainer.fit(pipeline, pipeline, verbose=0)
+
+    folder = write_run_folder(tmp_path / "run", trainer, pipeline, pipeline)
+
+    names = {path.name for path in folder.iterdir()}
+    assert names == FILES - {"contact_sheet.png", "mistakes.png"}
+    report = json.loads((folder / "report.json").read_text())
+    right = np.trace(report["confusion_matrix"]) / 18
+    assert right == pytest.approx(report["validation"]["accuracy"])
