@@ -177,8 +177,8 @@ def test_a_trainer_without_an_epoch_is_refused(sources, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def other_sources(task):
-    pictures, classes = coloured_pictures(18)
+def other_source(task, seed):
+    pictures, classes = coloured_pictures(18, seed=seed)
     labels = {
         "binary": np.arange(18) % 2,  # has nothing to do with the colours: some are missed
         "multi-label": np.eye(3, dtype=np.int64)[classes] | (np.arange(18)[:, None] % 4 == 0),
@@ -197,13 +197,13 @@ def other_sources(task):
     ],
 )
 def test_other_tasks(task, drawing, first_column, tmp_path):
-    source = other_sources(task)
+    sources = other_source(task, seed=0), other_source(task, seed=1)
     trainer = TransferTrainer(
         small_base(), pixels="tf", task=task, epochs=(1, 0), batch_size=9, threads=1
     )
-    trainer.fit(source, source, verbose=0)
+    trainer.fit(*sources, verbose=0)
 
-    folder = write_run_folder(tmp_path / "run", trainer, source, source)
+    folder = write_run_folder(tmp_path / "run", trainer, *sources)
 
     written = {path.name for path in folder.iterdir()}
     assert written == FILES - {"confusion_matrix.png"} | drawing
