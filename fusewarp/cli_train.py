@@ -320,7 +320,7 @@ def _run(
     write_run_folder(run_folder, trainer, train_source, validation_source)
     figures = {name[4:]: value for name, value in trainer.history[-1].items() if name[:4] == "val_"}
     said = ", ".join(f"{name} {value:.3f}" for name, value in sorted(figures.items()))
-    console.print(f"Validation {said}. Wrote {run_folder}.", soft_wrap=True)
+    console.print(f"Validation {said}. Wrote {run_folder / 'report.html'}.", soft_wrap=True)
     photo = validation_source.paths[0]
     console.print(f"Next: fusewarp predict {run_folder} {photo}", soft_wrap=True)
 
