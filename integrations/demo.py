@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from ..engine import Augmenter, FolderSource, Loader, Policy
+from ..engine import ArraySource, Augmenter, FolderSource, Loader, Policy
 from ..engine.threads import resolve_threads
 from .demo_data import write_textures, write_tiles
 from .keras.bases import build_base
@@ -161,7 +161,7 @@ def _train_all(demo: Demo, train: FolderSource, held_out: FolderSource, console:
     """Train with and without augmentation and on a random base; keep the run of the first."""
     scale = demo.scale
     head, both = (scale.head_epochs, 0), (scale.head_epochs, scale.fine_tuning_epochs)
-    random_weights = _write_random_weights(demo.out / "random-base.weights.h5", train, demo.seed)
+    random_weights = write_random_weights(demo.out / "random-base.weights.h5", train, demo.seed)
     kept = _trainer(demo, POLICY, "imagenet", both)
     _fit(kept, "(a) pretrained base, augmented, then fine-tuned", console, train, held_out)
     plain = _trainer(demo, POLICY.without_augmentation(), "imagenet", head)
@@ -211,7 +211,7 @@ def _fit(
         trainer.fit(train, held_out, callbacks=[progress], verbose=0)
 
 
-def _write_random_weights(path: Path, train: FolderSource, seed: int) -> Path:
+def write_random_weights(path: Path, train: FolderSource | ArraySource, seed: int) -> Path:
     """Write random weights of the base whose batch normalization has seen the training photos.
 
     Straight from their initializers, and with batch normalization that has seen nothing, 50 layers

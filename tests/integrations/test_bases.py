@@ -17,31 +17,13 @@ from fusewarp.integrations.keras.bases import (
     rescaling_layer,
     use_own_model,
 )
+from oracles.keras_pixels import expected_pixels
 from oracles.small_training import small_base
 
 # Keras itself calls np.array on TensorFlow's tensors, whose __array__ is of NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 applications = keras.applications
-PREPROCESSING = {  # the beginning of a base's name, its family's module; longer names first
-    "ConvNeXt": applications.convnext,
-    "DenseNet": applications.densenet,
-    "EfficientNetV2": applications.efficientnet_v2,
-    "EfficientNetB": applications.efficientnet,
-    "InceptionResNetV2": applications.inception_resnet_v2,
-    "InceptionV3": applications.inception_v3,
-    "MobileNetV2": applications.mobilenet_v2,
-    "MobileNetV3": applications.mobilenet_v3,
-    "MobileNet": applications.mobilenet,
-    "NASNet": applications.nasnet,
-    "ResNet50V2": applications.resnet_v2,
-    "ResNet101V2": applications.resnet_v2,
-    "ResNet152V2": applications.resnet_v2,
-    "ResNet": applications.resnet,
-    "VGG16": applications.vgg16,
-    "VGG19": applications.vgg19,
-    "Xception": applications.xception,
-}
 KERAS_NAMES = [
     name for name in dir(applications) if inspect.isfunction(getattr(applications, name))
 ]
@@ -66,14 +48,6 @@ SMALLEST_OF_FAMILIES = [
 @pytest.fixture(scope="module")
 def photo():
     return np.random.default_rng(5).integers(0, 256, (1, 9, 7, 3), np.uint8)
-
-
-def expected_pixels(name, photo):
-    levels = photo.astype(np.float32)
-    if name == "efficientnet-lite0":
-        return (levels - 127) / 128  # the TPU release
-    prefix = next(prefix for prefix in PREPROCESSING if name.startswith(prefix))
-    return PREPROCESSING[prefix].preprocess_input(levels.copy())
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in REGISTRY.values()])

@@ -89,15 +89,15 @@ def test_random_base_has_statistics_of_the_photos_and_random_filters(tmp_path):
     train, _ = demo_data.write_textures(tmp_path, 2, 0)
     source = FolderSource(train)
 
-    path = demo._write_random_weights(tmp_path / "random.weights.h5", source, seed=0)
+    path = demo.write_random_weights(tmp_path / "random.weights.h5", source, seed=0)
 
     base = demo.build_base(demo.BASE, weights=path, image_size=(demo.IMAGE_SIZE,) * 2)
     pixels = (np.stack([source.read(i) for i in range(0, 16, 2)])[:, :128, :128] - 127.0) / 128.0
     features = base.model.predict(pixels, verbose=0).mean(axis=(1, 2))
     assert features.std(axis=0).mean() > 0.01  # 1e-12 with statistics that saw nothing
-    again = demo._write_random_weights(tmp_path / "again.weights.h5", source, seed=0)
+    again = demo.write_random_weights(tmp_path / "again.weights.h5", source, seed=0)
     assert _filters(again).tobytes() == _filters(path).tobytes()
-    other = demo._write_random_weights(tmp_path / "other.weights.h5", source, seed=1)
+    other = demo.write_random_weights(tmp_path / "other.weights.h5", source, seed=1)
     assert _filters(other).tobytes() != _filters(path).tobytes()
 
 
