@@ -34,14 +34,25 @@ from .integrations.keras import (
 )
 
 if TYPE_CHECKING:
-    from .integrations.keras.trainer import TransferTrainer
+    from .integrations.keras import (
+        Diverged,
+        Head,
+        Interrupted,
+        PixelStep,
+        TransferTrainer,
+        write_run_folder,
+    )
 
 __all__ = [
     "DataFrameIterator",
     "DirectoryIterator",
+    "Diverged",
+    "Head",
     "ImageDataGenerator",
+    "Interrupted",
     "Iterator",
     "NumpyArrayIterator",
+    "PixelStep",
     "TransferTrainer",
     "apply_affine_transform",
     "apply_brightness_shift",
@@ -61,10 +72,11 @@ __all__ = [
     "smart_resize",
     "transform_matrix_offset_center",
     "validate_filename",
+    "write_run_folder",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TransferTrainer":
-        return _integration.TransferTrainer
+    if name in _integration.ON_FIRST_USE:
+        return getattr(_integration, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Keras: the drop-in for its `ImageDataGenerator`, and the transfer-learning trainer."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .dataframe import DataFrameIterator
@@ -25,14 +26,32 @@ from .iterators import Iterator, NumpyArrayIterator
 from .resizing import smart_resize
 
 if TYPE_CHECKING:
+    from .bases import PixelStep
+    from .heads import Head
+    from .interrupt import Interrupted
+    from .run_folder import write_run_folder
+    from .stages import Diverged
     from .trainer import TransferTrainer
+
+ON_FIRST_USE = {  # loaders need no trainer, and no Keras
+    "Diverged": "stages",
+    "Head": "heads",
+    "Interrupted": "interrupt",
+    "PixelStep": "bases",
+    "TransferTrainer": "trainer",
+    "write_run_folder": "run_folder",
+}
 
 __all__ = [
     "DataFrameIterator",
     "DirectoryIterator",
+    "Diverged",
+    "Head",
     "ImageDataGenerator",
+    "Interrupted",
     "Iterator",
     "NumpyArrayIterator",
+    "PixelStep",
     "TransferTrainer",
     "apply_affine_transform",
     "apply_brightness_shift",
@@ -52,12 +71,11 @@ __all__ = [
     "smart_resize",
     "transform_matrix_offset_center",
     "validate_filename",
+    "write_run_folder",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TransferTrainer":  # on first use: loaders need no trainer
-        from .trainer import TransferTrainer
-
-        return TransferTrainer
+    if name in ON_FIRST_USE:
+        return getattr(importlib.import_module(f".{ON_FIRST_USE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
