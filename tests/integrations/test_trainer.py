@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+import fusewarp.keras
 from fusewarp.engine import ArraySource, FolderSource, Loader, Policy, SampleError
 from fusewarp.integrations.keras.bases import build_base
+from fusewarp.integrations.keras.heads import Head
 from fusewarp.integrations.keras.trainer import TransferTrainer
 from oracles.small_training import (
     coloured_pictures,
@@ -456,3 +458,8 @@ def test_saved_models_of_other_families_need_no_fusewarp(name, pictures, tmp_pat
     levels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     reloaded = predict_in_a_fresh_process(trainer.model, levels, tmp_path)
     np.testing.assert_allclose(reloaded, trainer.predict(ArraySource(levels)), rtol=1e-4, atol=1e-5)
+
+
+def test_every_public_name_is_there():
+    assert all(hasattr(fusewarp.keras, name) for name in fusewarp.keras.__all__)
+    assert fusewarp.keras.Head is Head
