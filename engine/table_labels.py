@@ -1,6 +1,7 @@
 """From columns of a table to labels: classes, several labels a picture, or numbers."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -144,10 +145,7 @@ def _classes(
 ) -> TableLabels:
     """Read one class per row: text, whole numbers, or indices into the given names."""
     _check_one_type(column, values, names)
-    if class_names is not None and isinstance(values[0], int):
-        index: dict[Any, int] = {number: number for number in range(len(class_names))}
-    else:
-        index = _index(values, class_names)
+    index = _index(values, class_names)
     if len(index) < 2 and class_names is None:
         raise ValueError(
             f"Column {column!r} holds one class only, {values[0]!r}. If that is meant, pass "
@@ -177,7 +175,7 @@ def _sets(
     labels = np.zeros((len(values), len(index)), np.uint8)
     rows = np.repeat(np.arange(len(values)), [len(value) for value in values])
     labels[rows, _indices(column, members, owners, index)] = 1
-    return TableLabels("multi-label", _texts(index), labels)
+    return TableLabels("multi-label", _texts(class_names or index), labels)
 
 
 def _check_one_type(column: str, values: list[Any], names: Sequence[str]) -> None:
@@ -191,9 +189,21 @@ def _check_one_type(column: str, values: list[Any], names: Sequence[str]) -> Non
             )
 
 
-def _index(values: list[Any], class_names: Sequence[str] | None) -> dict[Any, int]:
-    """Give each class its number: the given ones, or those that occur, sorted."""
-    return {value: number for number, value in enumerate(class_names or sorted(set(values)))}
+def _index(values: list[Any], class_names: Sequence[Any] | None) -> dict[Any, int]:
+    """Give each class its number: the given ones, or those that occur, sorted.
+
+    Whole numbers among given names are the names, where those are whole numbers too, as written in
+    another table; else they count the names from 0.
+    """
+    if class_names is None or not values or not isinstance(values[0], int):
+        return {value: number for number, value in enumerate(class_names or sorted(set(values)))}
+    if all(_is_whole(name) for name in class_names):
+        return {int(name): number for number, name in enumerate(class_names)}
+    return {number: number for number in range(len(class_names))}
+
+
+def _is_whole(name: Any) -> bool:
+    return isinstance(name, int) or re.fullmatch(r"-?\d+", str(name)) is not None
 
 
 def _indices(

@@ -49,7 +49,7 @@ def export(
     from .integrations.sheet_photos import pictures_of
 
     run, pictures = load_run(model), pictures_of(model, photo or ())
-    folder = out or model.with_name(f"{model.stem}-{kind.value}")
+    folder = out or _beside(model, kind.value)
     with quiet_stderr():  # converters tell how they are getting on
         difference = export_run(run, folder, kind.value, pictures)
     typer.echo(f"Wrote {folder}.")
@@ -60,3 +60,10 @@ def export(
             f"On {len(pictures)} pictures it differs from the Keras model by {difference:.1g} at "
             f"most ({TOLERANCE:g} would be refused)."
         )
+
+
+def _beside(model: Path, kind: str) -> Path:
+    """Name a folder after a run folder or a model file."""
+    whole = model.resolve()
+    name = whole.name if whole.is_dir() else whole.stem
+    return model.parent / f"{name}-{kind}" if model.name else whole.parent / f"{name}-{kind}"

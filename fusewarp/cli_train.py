@@ -47,6 +47,7 @@ ALIKE = (
     "image_size",
     "batch_size",
     "optimizer",
+    "task",
     "class_weight",
     "label_smoothing",
     "mixed_precision",
@@ -103,6 +104,12 @@ def train(
     units: Annotated[
         list[int] | None, typer.Option(min=1, help="A hidden layer of the head; may be repeated.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="single-label, multi-label, binary or regression; default: by the labels."
+        ),
+    ] = None,
     class_weight: Annotated[
         str | None, typer.Option(help='"balanced" weighs rare classes more.')
     ] = None,
@@ -142,7 +149,7 @@ def train(
     else:
         run_folder, values = new_run_folder(out), _values(context.params, given, config)
     data = values["data"]
-    source = _source_of(data)
+    source = _source_of(data, values["trainer"].get("task"))
     parts = stratified_split(
         source.names,
         source.labels,
@@ -260,14 +267,21 @@ def _checked(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{path} has {unknown}; it may have trainer and data.")
     sections = {name: values.get(name) or {} for name in ("trainer", "data")}
+    others = sorted(set(sections["data"]) - set(DATA))
+    if others:
+        raise ValueError(f"{path} has {others} under data; it may have {', '.join(DATA)}.")
     sections["data"].setdefault("validation_split", 0.2)
     return sections
 
 
-def _source_of(data: dict[str, Any]) -> FileSource:
+def _source_of(data: dict[str, Any], task: Any) -> FileSource:
     if data.get("folder") is None:
         raise ValueError("Give the FOLDER of photos, or a --config that names it under data.")
     if data.get("table") is None:
+        columns = [name for name in DATA if name.endswith("_column") and data.get(name)]
+        if columns:
+            options = ", ".join("--" + name.replace("_", "-") for name in columns)
+            raise ValueError(f"{options} is of a --table; give one, or leave it out.")
         return FolderSource(data["folder"])
     if not data.get("label_column"):
         raise ValueError("--table needs a --label-column, or several.")
@@ -278,6 +292,7 @@ def _source_of(data: dict[str, Any]) -> FileSource:
         path=data.get("path_column", "path"),
         label=columns[0] if len(columns) == 1 else columns,
         group=data.get("group_column"),
+        task=None if task == "binary" else task,  # two classes, for a table
     )
 
 

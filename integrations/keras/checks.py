@@ -42,6 +42,23 @@ def check_smoothing(value: Any) -> None:
         raise ValueError(f"`label_smoothing` must be at least 0 and below 1, got {value!r}.")
 
 
+def check_loss(loss: Any, label_smoothing: float) -> None:
+    """Refuse a loss that would take probabilities for logits, or leave the smoothing out."""
+    if loss is None:
+        return
+    known = keras.losses.get(loss)
+    config = known.get_config() if isinstance(known, keras.losses.Loss) else {}
+    if config.get("from_logits"):
+        raise ValueError(
+            "`loss` has from_logits=True, but the model gives probabilities. Leave it out."
+        )
+    if label_smoothing:
+        raise ValueError(
+            f"`label_smoothing` is {label_smoothing}, but `loss` is your own and would not use it. "
+            "Give it to the loss."
+        )
+
+
 def check_precision(value: Any) -> None:
     """Refuse a type that Keras has no mixed policy for."""
     if value not in (None, "float16", "bfloat16"):

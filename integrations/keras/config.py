@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import yaml
 
 from ...engine import Policy
@@ -53,7 +54,14 @@ def values_from(
 
 def as_text(values: dict[str, Any]) -> str:
     """Return a configuration as one line of JSON, the same for the same values."""
-    return json.dumps(values, sort_keys=True)
+    return json.dumps(_ordered(values))
+
+
+def _ordered(value: Any) -> Any:
+    """Return dicts as lists in the order of their keys, which may be numbers and text."""
+    if isinstance(value, dict):
+        return sorted([repr(key), _ordered(item)] for key, item in value.items())
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def write_config(path: Path, values: dict[str, Any]) -> None:
@@ -98,7 +106,9 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, PixelStep | Head):
         return _plain(name, asdict(value))
     if isinstance(value, dict):
-        return {key: _plain(name, item) for key, item in value.items()}
+        return {_plain(name, key): _plain(name, item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
     if isinstance(value, keras.Metric):

@@ -73,7 +73,7 @@ def _dense(
     )
 
 
-def check_own_head(head: keras.Model, features: Sequence[Any], task: Task, own_loss: bool) -> None:
+def check_own_head(head: keras.Model, features: Sequence[Any], task: Task) -> None:
     """Refuse a head of the user's own that does not fit the base or the task.
 
     Parameters
@@ -83,14 +83,12 @@ def check_own_head(head: keras.Model, features: Sequence[Any], task: Task, own_l
     features : (None, rows, columns, channels)
         What the base gives.
     task : Task
-    own_loss : bool
-        Whether the user gave the loss: then logits may be meant.
 
     Raises
     ------
     ValueError
-        If its input or output has another shape, or, with the task's own loss, its outputs are no
-        probabilities.
+        If its input or output has another shape, or its outputs are no probabilities: accuracy,
+        the report and the saved model take them for such.
     """
     taken = list(head.input_shape[1:])
     wanted = list(features[1:])
@@ -104,7 +102,7 @@ def check_own_head(head: keras.Model, features: Sequence[Any], task: Task, own_l
             f"`head` gives {list(head.output_shape[1:])} for each picture; {task.name} with "
             f"{list(task.outputs)} needs [{task.num_outputs}]."
         )
-    if not own_loss and task.name != "regression":
+    if task.name != "regression":
         _check_probabilities(head, [side or 1 for side in wanted], task)
 
 
@@ -118,6 +116,5 @@ def _check_probabilities(head: keras.Model, shape: list[int], task: Task) -> Non
     if not are_shares:
         raise ValueError(
             f"`head` gives values from {low:.3g} to {high:.3g}, which are no probabilities; "
-            f"{task.name} needs a {task.activation} at its end, or a `loss` of your own with "
-            "from_logits=True."
+            f"{task.name} needs a {task.activation} at its end."
         )

@@ -105,6 +105,11 @@ def find_task(name: str | None, source: Any, label_smoothing: float = 0.0) -> Ta
         raise ValueError(
             "`train_source` has no labels. Give ArraySource `labels`, one per picture."
         )
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"The labels are {labels.dtype}; numbers are needed: "
+            "class_names, labels = np.unique(labels, return_inverse=True)."
+        )
     found = _checked_name(name) if name is not None else _guess(labels)
     _CHECKS[found](labels)
     if found == "regression" and label_smoothing:
@@ -155,6 +160,8 @@ def _guess(labels: NDArray[Any]) -> TaskName:
         return "regression"
     if labels.ndim == 1:
         return "single-label" if labels.dtype.kind in "iu" else "binary"
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "binary"
     if labels.ndim == 2 and _are_bits(labels) and (labels.sum(axis=1) == 1).all():
         raise ValueError(
             f"Each row of the labels, {labels.shape}, has one 1: of one-hot labels take "

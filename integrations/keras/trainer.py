@@ -18,6 +18,7 @@ from .checks import (
     check_callbacks,
     check_epochs,
     check_learning_rates,
+    check_loss,
     check_pictures,
     check_policy,
     check_precision,
@@ -35,6 +36,7 @@ from .freezing import check_trainable_layers, count_layers, count_parameters, se
 from .heads import Head, check_own_head
 from .interrupt import Wish, stop_on_signal
 from .own_data import OwnBatches, OwnData, is_own_data
+from .run_data import digest_of_data
 from .stages import Keeper, Recorder, Saving, Stage, Validation
 from .tasks import METRICS, Task, TaskName, check_labels, find_task
 
@@ -163,6 +165,7 @@ class TransferTrainer:
         check_whole("seed", self.seed, 0)
         check_smoothing(self.label_smoothing)
         check_precision(self.mixed_precision)
+        check_loss(self.loss, self.label_smoothing)
         if isinstance(self.metrics, str):
             raise TypeError(f"`metrics` must be a list of metrics, got {self.metrics!r}.")
         if not isinstance(self.head, Head | keras.Model):
@@ -313,14 +316,12 @@ class TransferTrainer:
         self._build()
         self._data = _Data(train, validation, weights)
         digest = digest_of(self.conv_base.model.weights, [as_text(self._identity())])
-        if state is not None and state.digest != digest:
-            raise ValueError(
-                f"The run in {folder} was begun with another configuration or another base, and "
-                "cannot go on with this one. Make the trainer as it was then: config.yaml has it."
-            )
+        data = digest_of_data(train, validation)
+        if state is not None:
+            _check_same_run(state.digest, digest, data, folder)
         if folder is not None and state is None:
             write_config(folder / CONFIG, {"trainer": self.to_config(), **(about or {})})
-        saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, digest)
+        saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, f"{digest} {data}")
         with stop_on_signal() if folder else contextlib.nullcontext(Wish()) as wish:
             self._run_stages(_Session(saving, wish, callbacks, verbose), state)
         return self.history
@@ -419,7 +420,7 @@ class TransferTrainer:
         """Return the layers that pool, and those that learn."""
         if isinstance(self.head, Head):
             return [self.head.pool()], self.head.top(self.resolved_task, self.seed)
-        check_own_head(self.head, features, self.resolved_task, self.loss is not None)
+        check_own_head(self.head, features, self.resolved_task)
         return [], [self.head]
 
     def _run_stages(self, session: "_Session", state: State | None) -> None:
@@ -473,7 +474,7 @@ class TransferTrainer:
         if work.evaluate is not None:
             own.append(Validation(work.evaluate))
         keeper = Keeper(session.saving, start, len(batches), self.history, session.wish, state)
-        own += [Recorder(self.history, stage), keeper]
+        own.append(Recorder(self.history, stage))
         feed = Feed(batches, self.resolved_task, meter=meter, class_weights=self._data.weights)
         run(
             lambda: work.network.fit(
@@ -481,7 +482,7 @@ class TransferTrainer:
                 steps_per_epoch=feed.steps - start.step,
                 initial_epoch=start.epoch,
                 epochs=stop,
-                callbacks=[*own, *session.callbacks],
+                callbacks=[*own, *session.callbacks, keeper],  # it keeps what the others did
                 verbose=session.verbose,
                 shuffle=False,  # the loader has shuffled already
             ),
@@ -633,6 +634,22 @@ def _precision(name: str | None) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _check_same_run(kept: str, digest: str, data: str, folder: Path | None) -> None:
+    """Refuse to go on with anything but what the run was begun with."""
+    kept_digest, _, kept_data = kept.partition(" ")
+    if kept_digest != digest:
+        raise ValueError(
+            f"The run in {folder} was begun with another configuration or another base, and "
+            "cannot go on with this one. Make the trainer as it was then: config.yaml has it. A "
+            "model of your own is trained in place: build or load it anew."
+        )
+    if kept_data != data:
+        raise ValueError(
+            f"The run in {folder} was begun with other pictures or labels. Bring back those that "
+            "are gone, take out those that are new, and split as then; or begin a new run."
+        )
 
 
 def _state_of(folder: Path | None, resume: bool) -> State | None:

@@ -300,3 +300,13 @@ def test_each_folder_is_listed_once_and_no_file_asked_for(photos, monkeypatch):
     monkeypatch.setattr(os.path, "isfile", lambda path: pytest.fail(f"asked for {path}"))
     TableSource({"path": FILES}, photos)
     assert sorted(listed) == sorted(str(photos / name) for name in PHOTOS)
+
+
+@pytest.mark.parametrize("names", [["1", "2", "3"], [1, 2, 3]])
+def test_names_that_are_whole_numbers_are_not_places(photos, names):
+    """The names of one table of numbers, given to another, mean the same classes there."""
+    source = labels_of(photos, age=[1, 3, 1], class_names=names)
+    assert source.labels.tolist() == [0, 2, 0]
+    assert source.class_names == ["1", "2", "3"]
+    with pytest.raises(ValueError, match="none of the classes"):
+        labels_of(photos, age=[0, 1, 2], class_names=names)

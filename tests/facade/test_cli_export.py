@@ -1,5 +1,7 @@
 """`fusewarp export`: what it writes, what it says, what it compares on."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,3 +96,13 @@ def test_refuses_in_one_sentence(folder, kind, monkeypatch):
 
 def test_formats_are_those_that_can_be_written():
     assert {item.value for item in cli_export.ExportFormat} == set(export.MODELS)
+
+
+def test_where_an_export_goes_by_default(tmp_path, monkeypatch):
+    (tmp_path / "ml.v2").mkdir()
+    (tmp_path / "model.keras").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert cli_export._beside(Path("ml.v2"), "tflite") == Path("ml.v2-tflite")
+    assert cli_export._beside(Path("model.keras"), "onnx") == Path("model-onnx")
+    monkeypatch.chdir(tmp_path / "ml.v2")
+    assert cli_export._beside(Path("."), "onnx") == tmp_path / "ml.v2-onnx"

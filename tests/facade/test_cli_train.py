@@ -119,11 +119,24 @@ def test_a_table_of_several_labels(photos, tmp_path):
     assert config_of(tmp_path / "run")["data"]["label_column"] == ["warm", "cold"]
 
 
+@pytest.mark.slow
+def test_a_table_of_whole_numbers_to_be_predicted(photos, tmp_path):
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    lines = ["path,age", *(f"{path},{20 + number}" for number, path in enumerate(paths))]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    table = ("--table", tmp_path / "labels.csv", "--label-column", "age")
+    result = run("train", photos, *table, "--task", "regression", "--out", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "mean_absolute_error" in result.output
+    assert (tmp_path / "run" / "labels.txt").read_text() == "age\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--resume", "nowhere"), "no run folder"),
         (("--config", "nowhere.yaml"), "nowhere.yaml"),
+        ((".", "--group-column", "who"), "--group-column is of a --table"),
         ((), "Give the FOLDER"),
     ],
 )
@@ -146,6 +159,7 @@ def test_resuming_takes_no_other_options(tmp_path):
         ("trainer: {epoch: 3}\ndata: {folder: .}", "['epoch']"),
         ("model: {}", "['model']"),
         ("trainer: {epochs: 0}\ndata: {folder: .}", "at least 1"),
+        ("trainer: {}\ndata: {folder: ., split: 0.2}", "['split'] under data"),
     ],
 )
 def test_a_configuration_that_makes_no_sense(photos, tmp_path, text, words):

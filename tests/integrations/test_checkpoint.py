@@ -174,6 +174,30 @@ class TestRunFolder:
         with pytest.raises(ValueError, match="another configuration"):
             trainer_of(epochs=(2, 0)).fit(SOURCE, verbose=0, run_folder=tmp_path, resume=True)
 
+    @pytest.mark.parametrize(
+        "other",
+        [
+            ArraySource(IMAGES[::-1].copy(), LABELS),
+            ArraySource(IMAGES, LABELS[::-1].copy()),
+            ArraySource(IMAGES[:-1], LABELS[:-1]),
+        ],
+    )
+    def test_other_pictures_or_labels_cannot_go_on(self, tmp_path, other):
+        trainer_of().fit(SOURCE, verbose=0, run_folder=tmp_path)
+        with pytest.raises(ValueError, match="other pictures or labels"):
+            trainer_of().fit(other, verbose=0, run_folder=tmp_path, resume=True)
+
+    def test_a_rate_that_a_callback_has_set_is_kept(self, tmp_path):
+        class Lower(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.model.optimizer.learning_rate.assign(1e-5)
+
+        trainer_of().fit(SOURCE, verbose=0, run_folder=tmp_path, callbacks=[Lower()])
+        again = trainer_of()
+        again.fit(SOURCE, verbose=0, run_folder=tmp_path, resume=True)
+        rate = float(again._network.optimizer.learning_rate)
+        assert rate == pytest.approx(1e-5)
+
     def test_a_full_disk_ends_the_run_with_the_remedy(self, tmp_path, monkeypatch):
         trainer = trainer_of(epochs=(2, 0))
         trainer.fit(SOURCE, verbose=0, run_folder=tmp_path)

@@ -1,6 +1,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -92,3 +93,20 @@ def test_the_file_is_plain_yaml(tmp_path):
     values = yaml.safe_load((tmp_path / "c.yaml").read_text())
     assert values["trainer"]["base"] == "efficientnet-lite0"
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_numbers_of_numpy_are_plain_in_it(tmp_path):
+    trainer = TransferTrainer(
+        class_weight=dict(zip(np.unique([0, 1]), np.array([0.5, 2.0]), strict=True)),
+        learning_rate=(np.float32(0.5), np.float64(0.25)),
+        batch_size=np.int64(8),
+    )
+    values = again(trainer, tmp_path).to_config()
+    assert (values["class_weight"], values["batch_size"]) == ({0: 0.5, 1: 2.0}, 8)
+    assert values["learning_rate"] == [0.5, 0.25]
+
+
+def test_numbers_and_names_may_both_be_keys():
+    one, other = ({"class_weight": w} for w in ({0: 1.0, "dog": 2.0}, {"dog": 2.0, 0: 1.0}))
+    assert as_text(one) == as_text(other)
+    assert as_text({"class_weight": {0: 1.0}}) != as_text({"class_weight": {"0": 1.0}})

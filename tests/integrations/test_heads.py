@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from fusewarp.integrations.keras.checks import check_loss
 from fusewarp.integrations.keras.heads import Head, check_own_head
 from fusewarp.integrations.keras.tasks import Task
 
@@ -74,8 +75,8 @@ def test_what_makes_no_sense(arguments, message):
 
 class TestOwnHead:
     def test_one_that_fits(self):
-        check_own_head(own_head(), FEATURES, CLASSES, own_loss=False)
-        check_own_head(own_head(features=(None, None, 8)), FEATURES, CLASSES, own_loss=False)
+        check_own_head(own_head(), FEATURES, CLASSES)
+        check_own_head(own_head(features=(None, None, 8)), FEATURES, CLASSES)
 
     @pytest.mark.parametrize(
         ("head", "message"),
@@ -88,7 +89,17 @@ class TestOwnHead:
     )
     def test_one_that_does_not(self, head, message):
         with pytest.raises(ValueError, match=message):
-            check_own_head(own_head(**head), FEATURES, CLASSES, own_loss=False)
+            check_own_head(own_head(**head), FEATURES, CLASSES)
 
-    def test_logits_are_right_under_a_loss_of_the_users_own(self):
-        check_own_head(own_head(activation=None), FEATURES, CLASSES, own_loss=True)
+
+@pytest.mark.parametrize("kind", ["BinaryCrossentropy", "SparseCategoricalCrossentropy"])
+def test_a_loss_of_logits_is_refused(kind):
+    with pytest.raises(ValueError, match="from_logits=True"):
+        check_loss(getattr(keras.losses, kind)(from_logits=True), 0.0)
+    check_loss(getattr(keras.losses, kind)(), 0.0)
+    check_loss("mse", 0.0)
+
+
+def test_smoothing_is_not_for_a_loss_of_the_users_own():
+    with pytest.raises(ValueError, match="would not use it"):
+        check_loss("binary_crossentropy", 0.2)

@@ -155,3 +155,13 @@ class TestClassWeights:
     def test_several_classes_have_no_weight_of_one(self):
         with pytest.raises(ValueError, match="this is multi-label"):
             class_weights("balanced", Task("multi-label", ("a", "b")), np.zeros((2, 2)))
+
+
+def test_one_column_of_zeros_and_ones_is_yes_or_no():
+    """As Keras' label_mode="binary" has it."""
+    assert find_task(None, source_of([[0.0], [1.0], [1.0]])).name == "binary"
+
+
+def test_text_is_no_label():
+    with pytest.raises(ValueError, match=r"np\.unique\(labels, return_inverse=True\)"):
+        find_task(None, source_of(["cat", "dog"]))
