@@ -239,7 +239,7 @@ def _values(params: dict[str, Any], given: set[str], config: Path | None) -> dic
         trainer["policy"] = policy.to_dict()
     _tidy(trainer)
     options = {name: params[name] for name in DATA if name in wanted}
-    data.update({name: value for name, value in options.items() if value not in (None, [])})
+    data.update({name: value for name, value in options.items() if value not in (None, [], ())})
     if "table" not in data:
         data.pop("path_column", None)
     return values
