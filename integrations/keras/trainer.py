@@ -1,7 +1,7 @@
 """Transfer learning in two stages: train a head on a frozen conv base, then fine-tune its end."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...engine import Augmenter, Loader, Policy, check_no_leaks, check_no_unseen_classes
 from ...engine.sources import Source as EngineSource
 from .bases import ConvBase, PixelStep, build_base, existing_weights, find_base, use_own_model
-from .checkpoint import Position, State, build_variables, digest_of, load_state, restore
+from .checkpoint import State, digest_of, load_state
 from .checks import (
     check_callbacks,
     check_epochs,
@@ -30,18 +30,19 @@ from .checks import (
 )
 from .class_weights import ClassWeight, class_weights
 from .config import as_text, plain_values, values_from, write_config
-from .features import MOST_BYTES, FeatureBatches, compute_features, is_plain
-from .feed import Batches, Feed, Meter, run
-from .freezing import check_trainable_layers, count_layers, count_parameters, set_trainable
-from .heads import Head, check_own_head
+from .features import is_plain
+from .feed import Batches, Feed, run
+from .freezing import check_trainable_layers, count_layers
+from .heads import Head
 from .interrupt import Wish, stop_on_signal
+from .networks import Networks, connect, mixed_precision
 from .own_data import OwnBatches, OwnData, is_own_data
 from .run_data import digest_of_data
-from .stages import Keeper, Recorder, Saving, Stage, Validation
-from .tasks import METRICS, Task, TaskName, check_labels, find_task
+from .schedule import Data, Schedule, Session, Verbose
+from .stages import Saving, Stage
+from .tasks import Task, TaskName, check_labels, find_task
 
 Source = EngineSource | OwnData
-Verbose = Literal["auto", 0, 1, 2]
 DEFAULT_POLICY = Policy(
     rotation_range=20,
     width_shift_range=0.1,
@@ -152,14 +153,15 @@ class TransferTrainer:
     history: list[dict[str, Any]] = field(init=False, repr=False, default_factory=list)
     conv_base: ConvBase = field(init=False, repr=False)
     resolved_task: Task = field(init=False, repr=False)
+    _networks: Networks = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._epochs = pair_of("epochs", self.epochs, 1)
-        self._rates = pair_of("learning_rate", self.learning_rate, FINE_TUNING_RATE)
-        self._policy = DEFAULT_POLICY if self.policy is None else self.policy
+        self.stage_epochs = pair_of("epochs", self.epochs, 1)
+        self.stage_rates = pair_of("learning_rate", self.learning_rate, FINE_TUNING_RATE)
+        self.used_policy = DEFAULT_POLICY if self.policy is None else self.policy
         self._size = checked_size(self.image_size)
-        check_epochs(self._epochs)
-        check_learning_rates(self._rates)
+        check_epochs(self.stage_epochs)
+        check_learning_rates(self.stage_rates)
         check_whole("batch_size", self.batch_size, 1)
         check_trainable(self.trainable_layers)
         check_whole("seed", self.seed, 0)
@@ -170,14 +172,14 @@ class TransferTrainer:
             raise TypeError(f"`metrics` must be a list of metrics, got {self.metrics!r}.")
         if not isinstance(self.head, Head | keras.Model):
             raise TypeError(f"`head` must be a Head or a keras.Model, got {self.head!r}.")
-        check_policy(self._policy)
-        if self.cache_features and not is_plain(self._policy):
+        check_policy(self.used_policy)
+        if self.cache_features and not is_plain(self.used_policy):
             raise ValueError(
                 "`cache_features` needs a policy that leaves nothing to chance, policy=Policy(): "
                 "augmented pictures have other features each time."
             )
         self._check_base()
-        self._optimizer(1.0)  # an unknown name is refused here, not after the first stage
+        self.make_optimizer(1.0)  # an unknown name is refused here, not after the first stage
 
     def _check_base(self) -> None:
         if isinstance(self.base, str):
@@ -231,13 +233,13 @@ class TransferTrainer:
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return what this trainer was given, as plain values, with defaults filled in."""
-        filled = {"epochs": list(self._epochs), "learning_rate": list(self._rates)}
+        filled = {"epochs": list(self.stage_epochs), "learning_rate": list(self.stage_rates)}
         own = {
             name: model.name
             for name, model in (("base", self.base), ("head", self.head))
             if isinstance(model, keras.Model)
         }
-        return {**self.to_config(), **filled, **own, "policy": self._policy.to_dict()}
+        return {**self.to_config(), **filled, **own, "policy": self.used_policy.to_dict()}
 
     def fit(
         self,
@@ -313,17 +315,18 @@ class TransferTrainer:
         folder = None if run_folder is None else Path(run_folder)
         state = _state_of(folder, resume)
         weights = class_weights(self.class_weight, self.resolved_task, np.asarray(train.labels))
-        self._build()
-        self._data = _Data(train, validation, weights)
+        num_layers = self._build()
         digest = digest_of(self.conv_base.model.weights, [as_text(self._identity())])
-        data = digest_of_data(train, validation)
+        pictures = digest_of_data(train, validation)
         if state is not None:
-            _check_same_run(state.digest, digest, data, folder)
+            _check_same_run(state.digest, digest, pictures, folder)
         if folder is not None and state is None:
             write_config(folder / CONFIG, {"trainer": self.to_config(), **(about or {})})
-        saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, f"{digest} {data}")
+        saving = Saving(folder and folder / CHECKPOINT, checkpoint_seconds, f"{digest} {pictures}")
         with stop_on_signal() if folder else contextlib.nullcontext(Wish()) as wish:
-            self._run_stages(_Session(saving, wish, callbacks, verbose), state)
+            session = Session(saving, wish, callbacks, verbose)
+            data = Data(train, validation, weights)
+            Schedule(self, self._networks, num_layers, data, session).run(state)
         return self.history
 
     def _check_split(self, train: Source, validation: Source, check_leaks: bool) -> None:
@@ -340,14 +343,14 @@ class TransferTrainer:
 
         It is made of standard Keras layers, so `keras.models.load_model` needs no fusewarp.
         """
-        return self._needs_fit("_model")
+        return self._needs_fit("_networks").saved
 
     def evaluate(self, source: Any) -> dict[str, float]:
         """Return loss and metrics over a source, without augmentation."""
-        network = self._needs_fit("_network")
+        network = self._needs_fit("_networks").classifier
         known = self._as_source("source", source)
         check_labels(self.resolved_task, "source", known)
-        return self._evaluate(network, self._batches(known, augment=False))
+        return self.evaluate_batches(network, self.make_batches(known, augment=False))
 
     def predict(self, source: Any) -> NDArray[np.float32]:
         """Return the predictions (n, outputs) of a source's pictures, in the source's order.
@@ -364,9 +367,9 @@ class TransferTrainer:
         A pipeline of your own may come in another order each time it is read: its labels are
         those of this very reading.
         """
-        network = self._needs_fit("_network")
+        network = self._needs_fit("_networks").classifier
         known = self._as_source("source", source)
-        feed = Feed(self._batches(known, augment=False))
+        feed = Feed(self.make_batches(known, augment=False))
         if isinstance(known, OwnData):
             feed.keep_labels = with_labels
         predictions: NDArray[np.float32] = run(
@@ -379,7 +382,7 @@ class TransferTrainer:
 
     def augmenter(self, *, augment: bool = True) -> Augmenter:
         """Return what turns pictures into the pixels the base sees, with or without chance."""
-        policy = self._policy if augment else self._policy.without_augmentation()
+        policy = self.used_policy if augment else self.used_policy.without_augmentation()
         step = self._needs_fit("conv_base").pixels
         return Augmenter(
             policy.replace(mean=step.mean, std=step.std),
@@ -388,163 +391,28 @@ class TransferTrainer:
             threads=self.threads,
         )
 
-    def _build(self) -> None:
-        """Make the networks: one for each stage to train, one with the pixel step inside."""
-        with _precision(self.mixed_precision):
+    def _build(self) -> int:
+        """Make base and networks; return how many of its layers fine-tuning may change."""
+        with mixed_precision(self.mixed_precision):
             base = self._make_base()
-            self._num_layers = 0
-            if self._epochs[1]:
-                self._num_layers = count_layers(base.model, self.trainable_layers)
-                check_trainable_layers(
-                    base.model, self._num_layers, batch_norm=self.train_batch_norm
-                )
-            self.conv_base, self.class_names = base, list(self.resolved_task.outputs)
-            self.history, self.stages = [], []
-            pool, top = self._make_head(base.model.output_shape)
-            pixels = keras.Input((*base.image_size, 3), name="pixels")
-            features = _through(pool, _connect(base, pixels))
-            self._extractor = keras.Model(pixels, features, name="extractor")
-            taken = keras.Input(features.shape[1:], name="features")
-            self._top = keras.Model(taken, _through(top, taken), name="head")
-            self._network = keras.Model(pixels, _through(top, features), name="classifier")
-        levels = keras.Input((*base.image_size, 3), name="rgb_levels")
-        features = _through(pool, _connect(base, base.pixels.apply(levels)))
-        self._model = keras.Model(levels, _through(top, features), name="fusewarp_classifier")
+        num_layers = 0
+        if self.stage_epochs[1]:
+            num_layers = count_layers(base.model, self.trainable_layers)
+            check_trainable_layers(base.model, num_layers, batch_norm=self.train_batch_norm)
+        self.conv_base, self.class_names = base, list(self.resolved_task.outputs)
+        self.history, self.stages = [], []
+        self._networks = connect(
+            base, self.head, self.resolved_task, self.seed, self.mixed_precision
+        )
+        return num_layers
 
     def _make_base(self) -> ConvBase:
         if not isinstance(self.base, str):
             return use_own_model(self.base, pixels=self.pixels, image_size=self._size)
         return build_base(self.base, weights=self.weights, image_size=self._size, seed=self.seed)
 
-    def _make_head(self, features: Sequence[Any]) -> tuple[list[keras.Layer], list[keras.Layer]]:
-        """Return the layers that pool, and those that learn."""
-        if isinstance(self.head, Head):
-            return [self.head.pool()], self.head.top(self.resolved_task, self.seed)
-        check_own_head(self.head, features, self.resolved_task)
-        return [], [self.head]
-
-    def _run_stages(self, session: "_Session", state: State | None) -> None:
-        names = ["head"]
-        if self._num_layers:
-            names.append("fine-tuning")
-        begun = state.position.stage if state is not None else 0
-        for place, name in enumerate(names):
-            if place < begun:
-                self._begin_stage(place, name, self._network)  # its numbers are part of the report
-                continue
-            self._run_stage(place, name, session, state)
-            state = None
-
-    def _run_stage(self, place: int, name: str, session: "_Session", state: State | None) -> None:
-        work = self._work_of(name)
-        stage = self._begin_stage(place, name, work.network)
-        labels = np.asarray(self._data.train.labels)[:1]
-        build_variables(work.network, self.resolved_task.targets(labels))
-        start = Position(place, len(self.history))
-        if state is None:
-            session.saving.save(work.network, start, self.history)
-        else:
-            restore(work.network, state)
-            start, self.history[:] = state.position, state.history
-        if session.verbose:
-            print(stage, "(on features that were computed once)" if work.on_features else "")
-        before = sum(row["stage"] != name for row in self.history)
-        if start.step:
-            self._train(work, stage, session, start, start.epoch + 1, state)
-            start = Position(place, start.epoch + 1)
-            if work.network.stop_training:
-                return
-        if start.epoch < before + stage.epochs:
-            self._train(work, stage, session, start, before + stage.epochs)
-
-    def _train(
-        self,
-        work: "_Work",
-        stage: Stage,
-        session: "_Session",
-        start: Position,
-        stop: int,
-        state: State | None = None,
-    ) -> None:
-        """Train from `start` to the end of epoch `stop - 1`; only the first may be a part."""
-        batches = work.train_batches
-        batches.load_state_dict({"seed": self.seed, "epoch": start.epoch, "step": start.step})
-        meter = Meter(len(self._data.train), len(batches))
-        own: list[keras.callbacks.Callback] = [meter]
-        if work.evaluate is not None:
-            own.append(Validation(work.evaluate))
-        keeper = Keeper(session.saving, start, len(batches), self.history, session.wish, state)
-        own.append(Recorder(self.history, stage))
-        feed = Feed(batches, self.resolved_task, meter=meter, class_weights=self._data.weights)
-        run(
-            lambda: work.network.fit(
-                feed.batches,
-                steps_per_epoch=feed.steps - start.step,
-                initial_epoch=start.epoch,
-                epochs=stop,
-                callbacks=[*own, *session.callbacks, keeper],  # it keeps what the others did
-                verbose=session.verbose,
-                shuffle=False,  # the loader has shuffled already
-            ),
-            feed,
-        )
-
-    def _begin_stage(self, place: int, name: str, network: keras.Model) -> Stage:
-        """Freeze and thaw the base, then compile: Keras takes note of `trainable` only there."""
-        num_layers = 0 if place == 0 else self._num_layers
-        set_trainable(self.conv_base.model, num_layers, batch_norm=self.train_batch_norm)
-        trainable = count_parameters(self._network.trainable_weights)
-        frozen = count_parameters(self._network.weights) - trainable
-        for model in {id(network): network, id(self._network): self._network}.values():
-            self._compile(model, self._rates[place])
-        self.stages.append(Stage(name, self._epochs[place], self._rates[place], trainable, frozen))
-        return self.stages[-1]
-
-    def _compile(self, network: keras.Model, rate: float) -> None:
-        task = self.resolved_task
-        metrics = METRICS[task.name] if self.metrics is None else self.metrics
-        network.compile(
-            optimizer=self._optimizer(rate),
-            loss=self.loss or task.loss(),
-            metrics=[task.metric(metric) for metric in metrics],
-        )
-
-    def _work_of(self, name: str) -> "_Work":
-        data = self._data
-        if name == "head" and self._keeps_features():
-            return self._feature_work()
-        evaluate = None
-        if data.validation is not None:
-            validation = data.validation
-            evaluate = lambda: self._evaluate(  # noqa: E731
-                self._network, self._batches(validation, augment=False)
-            )
-        return _Work(self._network, self._batches(data.train, augment=True), evaluate, False)
-
-    def _keeps_features(self) -> bool:
-        if isinstance(self._data.train, OwnData) or not is_plain(self._policy):
-            return False
-        if self.cache_features is not None:
-            return self.cache_features
-        size = 4 * count_parameters([_Shape(self._extractor.output_shape[1:])])
-        return size * len(self._data.train) <= MOST_BYTES
-
-    def _feature_work(self) -> "_Work":
-        set_trainable(self.conv_base.model, 0)
-        train = self._feature_batches(self._data.train, shuffle=True)
-        if self._data.validation is None:
-            return _Work(self._top, train, None, True)
-        held_out = self._feature_batches(self._data.validation, shuffle=False)
-        return _Work(self._top, train, lambda: self._evaluate(self._top, held_out), True)
-
-    def _feature_batches(self, source: Source, *, shuffle: bool) -> FeatureBatches:
-        features = compute_features(self._extractor, self._batches(source, augment=False))
-        labels = np.asarray(source.labels)
-        return FeatureBatches(
-            features, labels, getattr(source, "weights", None), self.batch_size, self.seed, shuffle
-        )
-
-    def _evaluate(self, network: keras.Model, batches: Batches) -> dict[str, float]:
+    def evaluate_batches(self, network: keras.Model, batches: Batches) -> dict[str, float]:
+        """Return loss and metrics of a compiled network over one epoch of batches."""
         batches.load_state_dict({"seed": self.seed, "epoch": 0, "step": 0})
         feed = Feed(batches, self.resolved_task)
 
@@ -561,13 +429,15 @@ class TransferTrainer:
         source: EngineSource = data
         return source
 
-    def _batches(self, source: Source, *, augment: bool) -> Batches:
+    def make_batches(self, source: Source, *, augment: bool) -> Batches:
+        """Return endless batches of a source: shuffled and augmented, or neither."""
         augmenter = self.augmenter(augment=augment)
         if isinstance(source, OwnData):
             return OwnBatches(source, augmenter)
         return Loader(source, augmenter, self.batch_size, shuffle=augment, epochs=None)
 
-    def _optimizer(self, learning_rate: float) -> keras.Optimizer:
+    def make_optimizer(self, learning_rate: float) -> keras.Optimizer:
+        """Return a fresh optimizer of the kind that was asked for."""
         template = keras.optimizers.get(self.optimizer)
         config = {**template.get_config(), "learning_rate": learning_rate}
         return type(template).from_config(config)
@@ -576,64 +446,6 @@ class TransferTrainer:
         if name not in self.__dict__:
             raise RuntimeError("This trainer has no model yet; call `fit` first.")
         return self.__dict__[name]
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What a run is about."""
-
-    train: Source
-    validation: Source | None
-    weights: NDArray[np.float32] | None  # of the classes
-
-
-@dataclass(frozen=True)
-class _Session:
-    """How a run is kept, stopped, listened to and shown."""
-
-    saving: Saving
-    wish: Wish
-    callbacks: Sequence[keras.callbacks.Callback]
-    verbose: Verbose
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a stage trains, on what, and how it validates."""
-
-    network: keras.Model
-    train_batches: Batches
-    evaluate: Callable[[], dict[str, float]] | None
-    on_features: bool
-
-
-@dataclass(frozen=True)
-class _Shape:
-    shape: tuple[int, ...]
-
-
-def _connect(base: ConvBase, pixels: Any) -> Any:
-    """Connect pixels (after the base's pixel step) to features."""
-    # training=False: batch normalization uses its statistics, in both stages
-    return base.model(base.pixels.order_channels(pixels), training=False)
-
-
-def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
-    for layer in layers:
-        tensor = layer(tensor)
-    return tensor
-
-
-@contextlib.contextmanager
-def _precision(name: str | None) -> Iterator[None]:
-    """Build layers under a mixed policy of Keras."""
-    before = keras.config.dtype_policy()
-    if name is not None:
-        keras.config.set_dtype_policy(f"mixed_{name}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _check_same_run(kept: str, digest: str, data: str, folder: Path | None) -> None:

@@ -195,7 +195,7 @@ class TestRunFolder:
         trainer_of().fit(SOURCE, verbose=0, run_folder=tmp_path, callbacks=[Lower()])
         again = trainer_of()
         again.fit(SOURCE, verbose=0, run_folder=tmp_path, resume=True)
-        rate = float(again._network.optimizer.learning_rate)
+        rate = float(again._networks.classifier.optimizer.learning_rate)
         assert rate == pytest.approx(1e-5)
 
     def test_a_full_disk_ends_the_run_with_the_remedy(self, tmp_path, monkeypatch):
