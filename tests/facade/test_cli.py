@@ -476,4 +476,7 @@ def test_train_names_a_bad_picture_and_leaves_a_run_that_can_go_on(photos, tmp_p
     in_one_sentence(result, "bad.jpg")
     assert not (tmp_path / "run" / "report.json").exists()
     (photos / "dark" / "bad.jpg").unlink()
+    gone = run("train", "--resume", tmp_path / "run")
+    in_one_sentence(gone, "other pictures or labels")
+    Image.new("RGB", (32, 32)).save(photos / "dark" / "bad.jpg")
     assert run("train", "--resume", tmp_path / "run").exit_code == 0
