@@ -318,8 +318,9 @@ def _run(
     head_epochs, fine_tune_epochs = trainer.hyperparameters()["epochs"]
     num_epochs = head_epochs + (fine_tune_epochs if trainer.trainable_layers else 0)
     try:
-        announce = lambda: str(trainer.stages[-1])  # noqa: E731
-        with TrainingProgress(console, trainer.batch_size, num_epochs, announce) as progress:
+        with TrainingProgress(
+            console, trainer.batch_size, num_epochs, announce=lambda: str(trainer.stages[-1])
+        ) as progress:
             trainer.fit(
                 train_source,
                 validation_source,

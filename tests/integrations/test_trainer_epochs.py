@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fusewarp.engine import ArraySource, Policy
+from fusewarp.engine import Policy
 from fusewarp.integrations.keras.trainer import TransferTrainer
+from oracles.killed_training import plain_pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 NUM_TRAIN, NUM_VALIDATION, BATCH = 50, 23, 8
@@ -28,12 +29,6 @@ class Note(keras.layers.Layer):
         noted = tf.py_function(note, [pictures], tf.float32)
         noted.set_shape(pictures.shape)
         return noted
-
-
-def plain_pictures(first_level, count):
-    levels = np.arange(first_level, first_level + count, dtype=np.uint8)
-    images = np.broadcast_to(levels[:, None, None, None], (count, 6, 6, 3)).copy()
-    return ArraySource(images, np.arange(count) % 2)
 
 
 @pytest.fixture(scope="module")
