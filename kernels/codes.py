@@ -11,3 +11,6 @@ FILL_CODES = {
 
 NEAREST_PIXEL, BILINEAR = range(2)
 INTERPOLATION_CODES = {"nearest": NEAREST_PIXEL, "bilinear": BILINEAR}
+
+# An int32 offset of the fast loops: the place of a pixel, below 2**30, and a mark where it is cval.
+PLACE, OUTSIDE = 2**30 - 1, -(2**31)

@@ -6,9 +6,9 @@ eight pixels and interpolates them at once; and a cast of the whole row.
 
 import numpy as np
 
-from .codes import CONSTANT
+from .codes import CONSTANT, PLACE
 from .compiling import batch_loop, batch_loop_factory
-from .locate import CAREFUL, OUTSIDE, TILE, make_row_locator, row_buffers, touch
+from .locate import TILE, make_row_locator, row_buffers, touch
 from .pixel import to_uint8
 from .simd import SPAN, round_to_float16, sample_gray
 from .views import read_only
@@ -73,7 +73,7 @@ def make_gray_loop(fill_mode):
                     if is_constant:
                         for col in range(offsets.size):
                             is_outside[col] = offsets[col] < 0
-                            offsets[col] &= ~(CAREFUL | OUTSIDE)
+                            offsets[col] &= np.int32(PLACE)
                     for first in range(0, tile_cols, SPAN):
                         sample_gray(
                             pixels,

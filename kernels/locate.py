@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .codes import CONSTANT, MIRROR, NEAREST_EDGE, REFLECT, WRAP
+from .codes import CONSTANT, MIRROR, NEAREST_EDGE, OUTSIDE, PLACE, REFLECT, WRAP
 from .compiling import batch_loop_factory
 from .pixel import (
     BLOCK,
@@ -16,8 +16,6 @@ from .pixel import (
     step_from_base,
 )
 
-CAREFUL = np.int32(-(2**31))  # marks an offset whose pixel needs care when read or stored
-OUTSIDE = np.int32(2**30)  # marks, with CAREFUL, a pixel that is cval
 TILE = 256  # output columns at a time: turned, they cross so many source rows, which L1 can hold
 CACHE_LINE = 64  # bytes
 MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
@@ -52,7 +50,8 @@ def make_row_locator(fill_mode, channels):
         in the source of the upper left of 2 x 2 neighbours, in elements, marked where outside;
         `row_weights` and `col_weights`, float32, the shares of the lower and the right ones. The
         length of all three is a multiple of BLOCK: what lies beyond the row is computed and never
-        used.
+        used. Returns the furthest place of all, in a loop of its own: within the other one, LLVM
+        would make no vectors.
         """
         height, width = size
         row_length = pixel_length * np.int32(width)
@@ -68,7 +67,7 @@ def make_row_locator(fill_mode, channels):
                 if is_constant and (
                     is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
                 ):
-                    mark = CAREFUL | OUTSIDE
+                    mark = np.int32(OUTSIDE)
                 row, row_weight = fold(row, row_weight, height)
                 col, col_weight = fold(col, col_weight, width)
                 row, row_weight = clamp_coordinate(row, row_weight, height)
@@ -79,6 +78,10 @@ def make_row_locator(fill_mode, channels):
                 offsets[here] = offset | mark
                 row_weights[here] = row_weight
                 col_weights[here] = col_weight
+        furthest = np.int32(0)
+        for i in range(offsets.shape[0]):
+            furthest = max(furthest, offsets[i] & np.int32(PLACE))
+        return furthest
 
     return locate_row
 

@@ -73,7 +73,7 @@ def remainder(value, period):
 def is_outside(index, weight, size):
     """Tell whether a position lies before the first or after the last pixel centre; NaN does."""
     last = size - ONE
-    return not (index >= ZERO and (index < last or (index == last and weight == ZERO)))
+    return not ((index >= ZERO) & ((index - last) + weight <= ZERO))
 
 
 @pixel_function
@@ -148,8 +148,8 @@ def clamp_coordinate(index, weight, size):
     inside = index if index < last else last
     inside = inside if inside > ZERO else ZERO
     weight = weight + (index - inside)
-    weight = weight if weight < ONE else ONE
     weight = weight if weight > ZERO else ZERO
+    weight = ONE if weight > ONE else weight
     return inside, weight
 
 

@@ -14,6 +14,8 @@ from numba.core.cgutils import get_or_insert_function
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from .codes import PLACE
+
 BYTE, INT, LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
 LANES = 4
@@ -46,12 +48,9 @@ def _shuffle(builder, vector, lanes):
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
-def _spread_scalar(builder, scalar, lanes):
-    """Repeat a float32 in every lane; a vector stays as it is."""
-    if isinstance(scalar.type, ir.VectorType):
-        return scalar
-    vector = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
-    return _shuffle(builder, builder.insert_element(vector, scalar, _lane(0)), [0] * lanes)
+def _spread(builder, vector, lanes):
+    """Repeat the only lane of a vector; one that has as many lanes stays as it is."""
+    return vector if vector.type.count == lanes else _shuffle(builder, vector, [0] * lanes)
 
 
 def _load(builder, pointer, value_type):
@@ -66,7 +65,7 @@ def _fused(builder, a, b, c):
 
 
 def _lerp(builder, weight, start, end):
-    weight = _spread_scalar(builder, weight, start.type.count)
+    weight = _spread(builder, weight, start.type.count)
     return _fused(builder, weight, builder.fsub(end, start), start)
 
 
@@ -107,7 +106,7 @@ def _widen(builder, whole):
 
 def _lerp_ends(builder, weight, start, end):
     """Interpolate; a weight of 1 gives `end` even where `end - start` is not exact."""
-    weight = _spread_scalar(builder, weight, start.type.count)
+    weight = _spread(builder, weight, start.type.count)
     between = _lerp(builder, weight, start, end)
     at_end = builder.fcmp_ordered("==", weight, _like(weight, 1.0))
     return builder.select(at_end, end, between)
@@ -118,62 +117,68 @@ def _lerp_for(kind):
     return _lerp_ends if kind == types.float32 else _lerp
 
 
+def _load_position(context, builder, sig, args, col):
+    """Return a pixel's place, without its mark, and its two weights as vectors of one lane."""
+    data = context.make_array(sig.args[2])(context, builder, args[2]).data
+    mask = ir.Constant(INT, PLACE)
+    offset = builder.and_(builder.load(builder.gep(data, [col])), mask)
+    weights = (_load_lanes(context, builder, sig.args[at], args[at], col, 1) for at in (3, 4))
+    return builder.zext(offset, LONG), *weights
+
+
+def _lerp_rows(context, builder, sig, args, start, weight, lanes):
+    """Read elements from `start` on, and one row below, and interpolate between the two rows."""
+    rows = [
+        _load_lanes(context, builder, sig.args[0], args[0], at, lanes)
+        for at in (start, builder.add(start, args[1]))
+    ]
+    return _lerp_for(sig.args[0].dtype)(builder, weight, *rows)
+
+
 def _make_samplers(channels):
     """Make the two intrinsics that read pixels of three or four channels."""
 
     @intrinsic
-    def sample_pair(typing_context, pixels, first, second, row_step, row_weights, col_weights, col):
-        """Interpolate two pixels, each between 2 x 2 neighbours.
+    def sample_pair(typing_context, pixels, row_step, offsets, row_weights, col_weights, col):
+        """Interpolate two pixels, each between 2 x 2 neighbours, as `locate_row` found them.
 
-        The upper left ones start at elements `first` and `second` of `pixels`, 1-D, the lower row
-        `row_step` elements on; the weights are those at `col` and `col + 1`. Reads `SPAN` elements
-        at all four places, of which `2 * channels` are needed.
+        They are those at `col` and `col + 1`; the lower row begins `row_step` elements after the
+        upper one. Reads `SPAN` elements at all four places, of which `2 * channels` are needed.
         """
-        places = (types.intp,) * 3
-        signature = PAIR(pixels, *places, row_weights, col_weights, types.intp)
+        buffers = (offsets, row_weights, col_weights)
+        signature = PAIR(pixels, types.intp, *buffers, types.intp)
 
         def codegen(context, builder, sig, args):
-            data, *starts, row_step = args[:4]
-            col = args[6]
             lerp = _lerp_for(sig.args[0].dtype)
             values = []
-            for number, start in enumerate(starts):
-                rows = [
-                    _load_lanes(context, builder, sig.args[0], data, at, SPAN)
-                    for at in (start, builder.add(start, row_step))
-                ]
-                here = builder.add(col, ir.Constant(LONG, number))
-                row_weight, col_weight = (
-                    _load_lanes(context, builder, sig.args[at], args[at], here, 1) for at in (4, 5)
-                )
-                columns = lerp(builder, _shuffle(builder, row_weight, [0] * SPAN), *rows)
+            for number in range(2):
+                here = builder.add(args[5], ir.Constant(LONG, number))
+                start, *weights = _load_position(context, builder, sig, args, here)
+                columns = _lerp_rows(context, builder, sig, args, start, weights[0], SPAN)
                 left, right = (
                     _shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
                 )
-                weight = _shuffle(builder, col_weight, [0] * LANES)
-                values.append(lerp(builder, weight, left, right))
+                values.append(lerp(builder, weights[1], left, right))
             lanes = ir.Constant(ir.VectorType(INT, 2 * LANES), list(range(2 * LANES)))
             return _unpack(builder, builder.shuffle_vector(*values, lanes))
 
         return signature, codegen
 
     @intrinsic
-    def sample_pixel(typing_context, pixels, place, row_step, row_weight, col_weight):
+    def sample_pixel(typing_context, pixels, row_step, offsets, row_weights, col_weights, col):
         """Interpolate one pixel, to the last bit as `sample_pair`, and read its neighbours only."""
-        signature = PIXEL(pixels, types.intp, types.intp, types.float32, types.float32)
+        buffers = (offsets, row_weights, col_weights)
+        signature = PIXEL(pixels, types.intp, *buffers, types.intp)
 
         def codegen(context, builder, sig, args):
-            data, place, row_step, row_weight, col_weight = args
             lerp = _lerp_for(sig.args[0].dtype)
-            ends = []
-            for at in (place, builder.add(place, ir.Constant(LONG, 2 * channels - LANES))):
-                rows = [
-                    _load_lanes(context, builder, sig.args[0], data, row, LANES)
-                    for row in (at, builder.add(at, row_step))
-                ]
-                ends.append(lerp(builder, row_weight, *rows))
-            left, right = ends[0], _shuffle(builder, ends[1], _last_lanes(channels))
-            return _unpack(builder, lerp(builder, col_weight, left, right))
+            start, *weights = _load_position(context, builder, sig, args, args[5])
+            left, right = (
+                _lerp_rows(context, builder, sig, args, at, weights[0], LANES)
+                for at in (start, builder.add(start, ir.Constant(LONG, 2 * channels - LANES)))
+            )
+            right = _shuffle(builder, right, _last_lanes(channels))
+            return _unpack(builder, lerp(builder, weights[1], left, right))
 
         return signature, codegen
 
@@ -187,6 +192,24 @@ def _last_lanes(channels):
 
 sample_rgb_pair, sample_rgb = _make_samplers(3)
 sample_rgba_pair, sample_rgba = _make_samplers(4)
+
+
+@intrinsic
+def fill_outside(typing_context, pixels, outside, offsets, col):
+    """Return one pixel or two, those at `col`, but `outside` where their offsets are marked."""
+    signature = pixels(pixels, PIXEL, offsets, types.intp)
+
+    def codegen(context, builder, sig, args):
+        pixels, outside = (_pack(builder, arg) for arg in args[:2])
+        data = context.make_array(sig.args[2])(context, builder, args[2]).data
+        count = pixels.type.count // LANES
+        marks = _load(builder, builder.gep(data, [args[3]]), ir.VectorType(INT, count))
+        marks = _shuffle(builder, marks, [lane for lane in range(count) for _ in range(LANES)])
+        outside = _shuffle(builder, outside, [*range(LANES)] * count)
+        is_marked = builder.icmp_signed("<", marks, _like(marks, 0))
+        return _unpack(builder, builder.select(is_marked, outside, pixels))
+
+    return signature, codegen
 
 
 @intrinsic
@@ -207,7 +230,7 @@ def multiply_add(typing_context, factors, pixels, addend):
     return pixels(factors, pixels, addend), codegen
 
 
-def _spread(lane):
+def _make_spread(lane):
     @intrinsic
     def spread(typing_context, pixels):
         def codegen(context, builder, sig, args):
@@ -221,7 +244,7 @@ def _spread(lane):
     return spread
 
 
-spread_red, spread_green, spread_blue, spread_alpha = (_spread(lane) for lane in range(LANES))
+spread_red, spread_green, spread_blue, spread_alpha = (_make_spread(lane) for lane in range(LANES))
 
 
 def _to_uint8(builder, vector):
@@ -229,8 +252,8 @@ def _to_uint8(builder, vector):
     level = builder.fadd(vector, _like(vector, 0.5))
     positive = builder.fcmp_ordered(">", level, _like(vector, 0.0))
     level = builder.select(positive, level, _like(vector, 0.0))
-    small = builder.fcmp_ordered("<", level, _like(vector, 255.0))
-    level = builder.select(small, level, _like(vector, 255.0))
+    large = builder.fcmp_ordered(">", level, _like(vector, 255.0))
+    level = builder.select(large, _like(vector, 255.0), level)
     whole = builder.fptosi(level, ir.VectorType(INT, vector.type.count))
     return builder.trunc(whole, ir.VectorType(BYTE, vector.type.count))
 

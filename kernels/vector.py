@@ -7,11 +7,13 @@ works on two pixels at a time, all channels at once. kernels/README.md derives b
 
 import numpy as np
 
+from .codes import CONSTANT, PLACE
 from .compiling import batch_loop_factory
-from .locate import CAREFUL, OUTSIDE, TILE, make_row_locator, row_buffers, touch
+from .locate import TILE, make_row_locator, row_buffers, touch
 from .pixel import ZERO, pixel_function
 from .simd import (
     SPAN,
+    fill_outside,
     multiply_add,
     sample_rgb,
     sample_rgb_pair,
@@ -121,6 +123,7 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
     lay_out, paint = PAINTS[channels, is_diagonal]
     sample_pair, sample = SAMPLERS[channels]
     store = STORES[channels, is_planar]
+    is_constant = fill_mode == CONSTANT
 
     def warp_pixels(
         pixels, starts, sizes, inverse_maps, colour, cval, offsets, row_weights, col_weights, out
@@ -128,9 +131,9 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
         """Warp a batch; the parameters are those of `generic.warp_batch` and of `locate_row`.
 
         `out` is (n, h, w, C), or (n, C, h, w) if planar; `colour` has one matrix for each image,
-        or one for all. Pixels go in pairs, but where one of a pair needs care, by its mark or
-        because it lies at the end of the array. The returned number only keeps `touch` from being
-        left out.
+        or one for all. Pixels go in pairs, whose loads and stores reach beyond them; one by one
+        go the last of a row, and rows that come near to the end of the array. The returned number
+        only keeps `touch` from being left out.
         """
         num_rows, num_cols = out.shape[2:] if is_planar else out.shape[1:3]
         plane = num_rows * num_cols
@@ -145,44 +148,25 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
             touched += np.float32(touch(pixels, start, start + channels * height * width))
             columns = lay_out(colour[min(n, colour.shape[0] - 1)])
             last = src.size - SPAN - row_step
-            in_reach = np.uint32(min(max(last + 1, 0), np.intp(OUTSIDE)))
+            in_reach = np.int32(min(max(last + 1, 0), np.intp(PLACE)))
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
-                    locate_row(
+                    furthest = locate_row(
                         inverse_maps[n], out_row, tile, size, offsets, row_weights, col_weights
                     )
-                    if tile + tile_cols == num_cols:  # a pair's store would reach beyond the row
-                        offsets[tile_cols - 1] |= CAREFUL
                     place = out_row * num_cols + tile
-                    for pair in range(0, tile_cols, 2):
-                        here = np.uintp(pair)
-                        first, second = offsets[here], offsets[here + np.uintp(1)]
-                        if max(np.uint32(first), np.uint32(second)) < in_reach:
-                            values = sample_pair(
-                                src,
-                                np.intp(first),
-                                np.intp(second),
-                                row_step,
-                                row_weights,
-                                col_weights,
-                                pair,
-                            )
-                            store(dst, place + pair, plane, paint(values, columns))
-                            continue
-                        for col in range(pair, min(pair + 2, tile_cols)):
-                            offset = offsets[col]
-                            if offset & OUTSIDE:
-                                store(dst, place + col, plane, paint(outside, columns))
-                                continue
-                            value = sample(
-                                src,
-                                np.intp(offset & ~CAREFUL),
-                                row_step,
-                                row_weights[col],
-                                col_weights[col],
-                            )
-                            store(dst, place + col, plane, paint(value, columns))
+                    paired = (tile_cols - 1) // 2 * 2 if furthest < in_reach else 0
+                    for col in range(0, paired, 2):
+                        values = sample_pair(src, row_step, offsets, row_weights, col_weights, col)
+                        if is_constant:
+                            values = fill_outside(values, outside, offsets, col)
+                        store(dst, place + col, plane, paint(values, columns))
+                    for col in range(paired, tile_cols):
+                        value = sample(src, row_step, offsets, row_weights, col_weights, col)
+                        if is_constant:
+                            value = fill_outside(value, outside, offsets, col)
+                        store(dst, place + col, plane, paint(value, columns))
         return touched
 
     return warp_pixels

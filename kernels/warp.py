@@ -8,8 +8,7 @@ import numpy as np
 from numba import config
 
 from . import generic, gray, vector
-from .codes import BILINEAR
-from .locate import OUTSIDE
+from .codes import BILINEAR, PLACE
 from .simd import has_float16
 from .validation import check_arguments, check_ragged_arguments
 from .views import read_only, view_target
@@ -176,7 +175,7 @@ def fast_loop(
         config.DISABLE_JIT
         or interpolation_code != BILINEAR
         or widths.min() < 2
-        or (heights * widths).max() * channels >= OUTSIDE
+        or (heights * widths).max() * channels > PLACE
         or (out.dtype == np.float16 and not has_float16())
     ):
         return None

@@ -13,13 +13,13 @@ import sys
 import pytest
 
 MOST = {
-    "RGB uint8 to float32": 48,
-    "RGB uint8 to uint8": 69,
-    "RGB uint8 to float32, full colour matrix": 54,
-    "RGBA uint8 to float32": 45,
-    "RGB float32 to float32": 60,
+    "RGB uint8 to float32": 45,
+    "RGB uint8 to uint8": 68,
+    "RGB uint8 to float32, full colour matrix": 52,
+    "RGBA uint8 to float32": 42,
+    "RGB float32 to float32": 55,
     "gray uint8 to float32": 79,
-    "positions": 218,
+    "positions": 188,
 }
 
 
