@@ -8,11 +8,12 @@ from .pixel import (
     BLOCK,
     block_base,
     fold_coordinate,
+    fold_terms,
     is_outside,
     mix_colour,
+    nearest_index,
     pixel_function,
     read_bilinear,
-    read_nearest,
     step_from_base,
     store,
 )
@@ -22,27 +23,41 @@ NO_COLOUR.flags.writeable = False
 
 
 @pixel_function
-def sample_pixel(src, row_position, col_position, fill_mode, cval, interpolation, values):
+def sample_pixel(
+    src, shape, terms, row_position, col_position, fill_mode, cval, interpolation, values
+):
     """Fill `values` (C,) float32 with the source levels at a position not yet folded.
 
-    Each position is a pair (index, weight), as `step_from_base` gives it.
+    Each position is a pair (index, weight), as `step_from_base` gives it; `src` is one image, flat,
+    `shape` its (height, width), `terms` what `fold_terms` says of either.
     """
     row, row_weight = row_position
     col, col_weight = col_position
-    height = np.float32(src.shape[0])
-    width = np.float32(src.shape[1])
+    height, width = shape
+    row_terms, col_terms = terms
+    channels = values.shape[0]
     if fill_mode == CONSTANT and (
-        is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
+        is_outside(row, row_weight, row_terms[0]) or is_outside(col, col_weight, col_terms[0])
     ):
-        for channel in range(values.shape[0]):
+        for channel in range(channels):
             values[channel] = cval
+        return
+    row, row_weight = fold_coordinate(row, row_weight, row_terms, fill_mode)
+    col, col_weight = fold_coordinate(col, col_weight, col_terms, fill_mode)
+    if interpolation == BILINEAR:
+        place = (np.intp(row) * width + np.intp(col)) * channels
+        row_step = channels * width if height > 1 else 0
+        col_step = channels if width > 1 else 0
+        for channel in range(channels):
+            values[channel] = read_bilinear(
+                src, place + channel, row_step, col_step, row_weight, col_weight
+            )
     else:
-        row, row_weight = fold_coordinate(row, row_weight, height, fill_mode)
-        col, col_weight = fold_coordinate(col, col_weight, width, fill_mode)
-        if interpolation == BILINEAR:
-            read_bilinear(src, row, row_weight, col, col_weight, values)
-        else:
-            read_nearest(src, row, row_weight, col, col_weight, values)
+        row = nearest_index(row, row_weight, row_terms[0])
+        col = nearest_index(col, col_weight, col_terms[0])
+        place = (np.intp(row) * width + np.intp(col)) * channels
+        for channel in range(channels):
+            values[channel] = np.float32(src[place + channel])
 
 
 @pixel_function
@@ -83,8 +98,11 @@ def warp_batch(
     use_colour = colour.shape[1] > 0
     for n in range(out.shape[0]):
         height, width, channels = sizes[n, 0], sizes[n, 1], values.size
-        length = height * width * channels
-        src = pixels[starts[n] : starts[n] + length].reshape((height, width, channels))
+        src = pixels[starts[n] : starts[n] + height * width * channels]
+        terms = (
+            fold_terms(np.float32(height), fill_mode),
+            fold_terms(np.float32(width), fill_mode),
+        )
         dst = out[n]
         inverse_map = inverse_maps[n]
         matrix = colour[n if use_colour else 0]
@@ -96,7 +114,17 @@ def warp_batch(
                     offset = np.float32(out_col - start)
                     row = step_from_base(row_base, inverse_map[0, 1], offset)
                     col = step_from_base(col_base, inverse_map[1, 1], offset)
-                    sample_pixel(src, row, col, fill_mode, cval, interpolation, values)
+                    sample_pixel(
+                        src,
+                        (height, width),
+                        terms,
+                        row,
+                        col,
+                        fill_mode,
+                        cval,
+                        interpolation,
+                        values,
+                    )
                     write_pixel(dst, out_row, out_col, values, matrix, use_colour)
 
 

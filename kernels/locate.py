@@ -10,6 +10,7 @@ from .pixel import (
     clamp_coordinate,
     fold_mirror,
     fold_reflect,
+    fold_terms,
     fold_wrap,
     is_outside,
     pixel_function,
@@ -22,7 +23,7 @@ MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
 
 
 @pixel_function
-def fold_not(index, weight, size):
+def fold_not(index, weight, terms):
     """Leave a position to `clamp_coordinate`: fill modes nearest and constant."""
     return index, weight
 
@@ -54,6 +55,7 @@ def make_row_locator(fill_mode, channels):
         would make no vectors.
         """
         height, width = size
+        row_terms, col_terms = fold_terms(height, fill_mode), fold_terms(width, fill_mode)
         row_length = pixel_length * np.int32(width)
         row_change, col_change = inverse_map[0, 1], inverse_map[1, 1]
         for start in range(0, offsets.shape[0], BLOCK):
@@ -68,8 +70,8 @@ def make_row_locator(fill_mode, channels):
                     is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
                 ):
                     mark = np.int32(OUTSIDE)
-                row, row_weight = fold(row, row_weight, height)
-                col, col_weight = fold(col, col_weight, width)
+                row, row_weight = fold(row, row_weight, row_terms)
+                col, col_weight = fold(col, col_weight, col_terms)
                 row, row_weight = clamp_coordinate(row, row_weight, height)
                 col, col_weight = clamp_coordinate(col, col_weight, width)
                 offset = np.int32(row) * row_length + pixel_length * np.int32(col)

@@ -64,9 +64,31 @@ def step_from_base(base, step, offset):
 
 
 @pixel_function
-def remainder(value, period):
-    """Return `value` modulo `period > 0`, float32; exact for whole numbers up to 2**22."""
-    return value - period * np.floor(value / period)
+def fold_terms(size, fill_mode):
+    """Return what folding needs to know of an axis: its size, the period, and 1 / period.
+
+    All float32. Once for each image: a division a pixel would cost a GPU as much as the reading.
+    """
+    period = ONE
+    if fill_mode == REFLECT:
+        period = TWO * size
+    elif fill_mode == MIRROR:
+        period = TWO * size - TWO
+    elif fill_mode == WRAP:
+        period = size - ONE
+    period = period if period > ONE else ONE
+    return size, period, ONE / period
+
+
+@pixel_function
+def remainder(value, period, reciprocal):
+    """Return `value` modulo `period`, float32; exact for whole numbers up to 2**22.
+
+    `reciprocal` is rounded, so that the quotient may be one too small or too large.
+    """
+    rest = value - period * np.floor(value * reciprocal)
+    rest = rest + period if rest < ZERO else rest
+    return rest - period if rest >= period else rest
 
 
 @pixel_function
@@ -77,20 +99,21 @@ def is_outside(index, weight, size):
 
 
 @pixel_function
-def fold_reflect(index, weight, size):
+def fold_reflect(index, weight, terms):
     """Fold by d c b a | a b c d | d c b a: period 2 * size, the edge pixel repeated."""
-    index = remainder(index, TWO * size)
+    size, period, reciprocal = terms
+    index = remainder(index, period, reciprocal)
     turned = index >= size
-    index = TWO * size - TWO - index if turned else index
+    index = period - TWO - index if turned else index
     weight = ONE - weight if turned else weight
     return index, weight
 
 
 @pixel_function
-def fold_mirror(index, weight, size):
+def fold_mirror(index, weight, terms):
     """Fold by d c b | a b c d | c b a: period 2 * size - 2, the edge pixel not repeated."""
-    period = TWO * size - TWO
-    index = remainder(index, period if period > ONE else ONE)
+    size, period, reciprocal = terms
+    index = remainder(index, period, reciprocal)
     turned = index >= size - ONE
     index = period - ONE - index if turned else index
     weight = ONE - weight if turned else weight
@@ -98,28 +121,28 @@ def fold_mirror(index, weight, size):
 
 
 @pixel_function
-def fold_wrap(index, weight, size):
+def fold_wrap(index, weight, terms):
     """Fold with period size - 1, as SciPy's `wrap`: the last pixel lies upon the next first one.
 
     On the seam itself SciPy reads the last pixel up to position size - 1, the first one after it.
     """
+    size, period, reciprocal = terms
     last = size - ONE
-    period = last if last > ONE else ONE
-    folded = remainder(index, period)
+    folded = remainder(index, period, reciprocal)
     on_seam = folded == ZERO and weight == ZERO and index <= last and index != ZERO
     return last if on_seam else folded, weight
 
 
 @pixel_function
-def fold_coordinate(index, weight, size, fill_mode):
+def fold_coordinate(index, weight, terms, fill_mode):
     """Bring a source position into the image by the fill mode, along one axis.
 
     Parameters
     ----------
     index, weight : float32
         The position; any number, infinity and NaN included.
-    size : float32
-        Pixels along this axis, at least 1.
+    terms : (float32, float32, float32)
+        Of `fold_terms`: the axis has at least 1 pixel.
     fill_mode : int
         A code of `codes.FILL_CODES`. `constant` folds as `nearest`: see `is_outside`.
 
@@ -133,12 +156,12 @@ def fold_coordinate(index, weight, size, fill_mode):
     `map_coordinate` of scipy/ndimage/src/ni_interpolation.c, SciPy 1.17.
     """
     if fill_mode == REFLECT:
-        index, weight = fold_reflect(index, weight, size)
+        index, weight = fold_reflect(index, weight, terms)
     elif fill_mode == MIRROR:
-        index, weight = fold_mirror(index, weight, size)
+        index, weight = fold_mirror(index, weight, terms)
     elif fill_mode == WRAP:
-        index, weight = fold_wrap(index, weight, size)
-    return clamp_coordinate(index, weight, size)
+        index, weight = fold_wrap(index, weight, terms)
+    return clamp_coordinate(index, weight, terms[0])
 
 
 @pixel_function
@@ -154,15 +177,13 @@ def clamp_coordinate(index, weight, size):
 
 
 @pixel_function
-def read_nearest(src, row, row_weight, col, col_weight, values):
-    """Read the pixel whose centre is nearest, halves going up: SciPy's order 0.
+def nearest_index(index, weight, size):
+    """Return the whole index, float32, of the pixel whose centre is nearest, halves going up.
 
-    Parameters and effect as `read_bilinear`.
+    SciPy's order 0; the position is one that `fold_coordinate` returned.
     """
-    near_row = min(np.int32(row + np.floor(row_weight + HALF)), np.int32(src.shape[0] - 1))
-    near_col = min(np.int32(col + np.floor(col_weight + HALF)), np.int32(src.shape[1] - 1))
-    for channel in range(values.shape[0]):
-        values[channel] = np.float32(src[near_row, near_col, channel])
+    near = index + np.floor(weight + HALF)
+    return near if near < size else size - ONE
 
 
 @pixel_function
@@ -177,29 +198,28 @@ def lerp(start, end, weight):
 
 
 @pixel_function
-def read_bilinear(src, row, row_weight, col, col_weight, values):
-    """Read all channels of an image between its pixels: SciPy's order 1.
+def read_bilinear(src, place, row_step, col_step, row_weight, col_weight):
+    """Read one channel between the pixels of an image: SciPy's order 1.
 
     Parameters
     ----------
-    src : (height, width, channels) uint8, uint16 or float32
-    row, row_weight, col, col_weight : float32
-        A position as `fold_coordinate` returns it; any other one reads foreign memory.
-    values : (channels,) float32
-        Receives source levels, not rounded. A weight of exactly 0 or 1 gives the pixel itself.
+    src : (any,) uint8, uint16 or float32
+    place : int
+        The element that is this channel of the upper left of the 2 x 2 neighbours.
+    row_step, col_step : int
+        Elements from there to the lower and to the right ones; 0 where there are none.
+    row_weight, col_weight : float32
+        Of a position that `fold_coordinate` returned.
+
+    Returns
+    -------
+    float32
+        The source level, not rounded. A weight of exactly 0 or 1 gives the pixel itself.
     """
-    row0 = np.int32(row)
-    col0 = np.int32(col)
-    row1 = min(row0 + np.int32(1), np.int32(src.shape[0] - 1))
-    col1 = min(col0 + np.int32(1), np.int32(src.shape[1] - 1))
-    for channel in range(values.shape[0]):
-        top = lerp(
-            np.float32(src[row0, col0, channel]), np.float32(src[row0, col1, channel]), col_weight
-        )
-        bottom = lerp(
-            np.float32(src[row1, col0, channel]), np.float32(src[row1, col1, channel]), col_weight
-        )
-        values[channel] = lerp(top, bottom, row_weight)
+    below = place + row_step
+    top = lerp(np.float32(src[place]), np.float32(src[place + col_step]), col_weight)
+    bottom = lerp(np.float32(src[below]), np.float32(src[below + col_step]), col_weight)
+    return lerp(top, bottom, row_weight)
 
 
 @pixel_function
@@ -240,6 +260,17 @@ def to_float16_bits(value):
     else:
         half = (size - 0x38000000 + 0x0FFF + ((size >> 13) & 1)) >> 13
     return np.uint16(sign | half)
+
+
+@pixel_function
+def to_bfloat16_bits(value):
+    """Round a float32 to the nearest bfloat16, ties to even; returns its 16 bits as uint16.
+
+    A bfloat16 is the upper half of a float32; NaN stays NaN.
+    """
+    bits = np.int64(np.float32(value).view(np.uint32))
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.uint16(0x7FC0) if value != value else np.uint16(rounded)
 
 
 @pixel_function

@@ -24,8 +24,20 @@ def uint8_levels(values, levels):
 
 
 @njit
+def bfloat16_bits(values, bits):
+    for i in range(values.size):
+        bits[i] = pixel.to_bfloat16_bits(values[i])
+
+
+@njit
+def remainder(value, period):
+    return pixel.remainder(value, period, pixel.ONE / period)
+
+
+@njit
 def fold_position(index, weight, size, fill_mode):
-    return pixel.fold_coordinate(index, weight, size, fill_mode)
+    terms = pixel.fold_terms(size, fill_mode)
+    return pixel.fold_coordinate(index, weight, terms, fill_mode)
 
 
 def float_neighbourhoods():
@@ -56,6 +68,29 @@ def test_float16_of_nan_is_nan():
     bits = np.empty(2, np.uint16)
     float16_bits(np.float32([np.nan, -np.nan]), bits)
     assert np.isnan(bits.view(np.float16)).all()
+
+
+def test_bfloat16_bits_equal_those_of_ml_dtypes():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    upper = np.arange(0x7F80, dtype=np.uint32)[:: 1 if COMPILED else 41]
+    lower = np.uint32([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
+    values = ((upper << 16)[:, np.newaxis] | lower).ravel().view(np.float32)
+    values = np.concatenate([values, -values, np.float32([np.inf, -np.inf])])
+    bits = np.empty(values.size, np.uint16)
+    bfloat16_bits(values, bits)
+    np.testing.assert_array_equal(bits, values.astype(bfloat16).view(np.uint16))
+
+
+def test_bfloat16_of_nan_is_nan():
+    values = np.uint32([0x7F800001, 0xFFFFFFFF, 0x7FC00000]).view(np.float32)
+    bits = np.empty(3, np.uint16)
+    bfloat16_bits(values, bits)
+    assert np.isnan((bits.astype(np.uint32) << 16).view(np.float32)).all()
+
+
+@given(st.integers(-(2**22), 2**22), st.integers(1, 2**23))
+def test_remainder_is_exact_for_whole_numbers(value, period):
+    assert remainder(np.float32(value), np.float32(period)) == value % period
 
 
 def test_uint8_is_clipped_and_nan_is_0():
