@@ -198,28 +198,43 @@ def lerp(start, end, weight):
 
 
 @pixel_function
-def read_bilinear(src, place, row_step, col_step, row_weight, col_weight):
-    """Read one channel between the pixels of an image: SciPy's order 1.
+def lerp_whole(start, end, weight):
+    """Do as `lerp` between whole levels: their difference is exact, so that both ends are."""
+    return start + weight * (end - start)
 
-    Parameters
-    ----------
-    src : (any,) uint8, uint16 or float32
-    place : int
-        The element that is this channel of the upper left of the 2 x 2 neighbours.
-    row_step, col_step : int
-        Elements from there to the lower and to the right ones; 0 where there are none.
-    row_weight, col_weight : float32
-        Of a position that `fold_coordinate` returned.
 
-    Returns
-    -------
-    float32
-        The source level, not rounded. A weight of exactly 0 or 1 gives the pixel itself.
-    """
-    below = place + row_step
-    top = lerp(np.float32(src[place]), np.float32(src[place + col_step]), col_weight)
-    bottom = lerp(np.float32(src[below]), np.float32(src[below + col_step]), col_weight)
-    return lerp(top, bottom, row_weight)
+def make_bilinear_reader(lerp):
+    """Make `read_bilinear` for one way to go from level to level."""
+
+    @pixel_function
+    def read_bilinear(src, place, row_step, col_step, row_weight, col_weight):
+        """Read one channel between the pixels of an image: SciPy's order 1.
+
+        Parameters
+        ----------
+        src : (any,) uint8, uint16 or float32
+        place : int
+            The element that is this channel of the upper left of the 2 x 2 neighbours.
+        row_step, col_step : int
+            Elements from there to the lower and to the right ones; 0 where there are none.
+        row_weight, col_weight : float32
+            Of a position that `fold_coordinate` returned.
+
+        Returns
+        -------
+        float32
+            The source level, not rounded. A weight of exactly 0 or 1 gives the pixel itself.
+        """
+        below = place + row_step
+        top = lerp(np.float32(src[place]), np.float32(src[place + col_step]), col_weight)
+        bottom = lerp(np.float32(src[below]), np.float32(src[below + col_step]), col_weight)
+        return lerp(top, bottom, row_weight)
+
+    return read_bilinear
+
+
+read_bilinear = make_bilinear_reader(lerp)
+read_whole = make_bilinear_reader(lerp_whole)  # for levels that are integers
 
 
 @pixel_function
@@ -263,14 +278,15 @@ def to_float16_bits(value):
 
 
 @pixel_function
-def to_bfloat16_bits(value):
-    """Round a float32 to the nearest bfloat16, ties to even; returns its 16 bits as uint16.
+def round_bits_to_bfloat16(bits):
+    """Round the bits of a float32, uint32, to those of the nearest bfloat16, ties to even: uint16.
 
     A bfloat16 is the upper half of a float32; NaN stays NaN.
     """
-    bits = np.int64(np.float32(value).view(np.uint32))
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.uint16(0x7FC0) if value != value else np.uint16(rounded)
+    is_nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded = np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+    return np.uint16(0x7FC0) if is_nan else np.uint16(rounded)
 
 
 @pixel_function

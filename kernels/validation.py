@@ -29,17 +29,17 @@ def check_arguments(
     (int, float32, int)
         The code of the fill mode, `cval`, and the code of the interpolation.
     """
-    fill_code = _code(fill_mode, FILL_CODES, "fill_mode")
-    interpolation_code = _code(interpolation, INTERPOLATION_CODES, "interpolation")
-    level = _level(cval)
+    fill_code = code_of(fill_mode, FILL_CODES, "fill_mode")
+    interpolation_code = code_of(interpolation, INTERPOLATION_CODES, "interpolation")
+    level = level_of(cval)
     _check_array(images, "images", SOURCE_TYPES)
     _check_array(out, "out", TARGET_TYPES)
     batch = sum(images.shape[:1]) if sources is None else _check_sources(sources, images)
     _check_shapes(images, out, batch, layout)
     channels = images.shape[3]
-    _check_matrices(inverse_maps, "inverse_maps", (batch, 2, 3))
+    check_matrices(inverse_maps, "inverse_maps", (batch, 2, 3))
     if colour is not None:
-        _check_matrices(colour, "colour", (batch, channels, channels + 1))
+        check_matrices(colour, "colour", (batch, channels, channels + 1))
     inputs = {"images": images, "inverse_maps": inverse_maps, "sources": sources}
     _check_memory({**inputs, "colour": colour}, out)
     return fill_code, level, interpolation_code
@@ -58,37 +58,38 @@ def check_ragged_arguments(
     layout: str,
 ) -> tuple[int, np.float32, int]:
     """Do as `check_arguments` for `warp_ragged`."""
-    fill_code = _code(fill_mode, FILL_CODES, "fill_mode")
-    interpolation_code = _code(interpolation, INTERPOLATION_CODES, "interpolation")
-    level = _level(cval)
+    fill_code = code_of(fill_mode, FILL_CODES, "fill_mode")
+    interpolation_code = code_of(interpolation, INTERPOLATION_CODES, "interpolation")
+    level = level_of(cval)
     _check_array(pixels, "pixels", SOURCE_TYPES)
     _check_array(out, "out", TARGET_TYPES)
     if pixels.ndim != 1:
         raise ValueError(f"`pixels` needs 1 axis, got shape {pixels.shape}.")
-    channels = _check_target(out, layout)
-    _check_places(starts, sizes, pixels, channels)
+    channels = check_target(out.shape, layout)
+    check_places(starts, sizes, pixels.size, channels)
     if out.shape[0] != starts.size:
         raise ValueError(f"`out` needs room for {starts.size} images, got shape {out.shape}.")
-    _check_matrices(inverse_maps, "inverse_maps", (starts.size, 2, 3))
+    check_matrices(inverse_maps, "inverse_maps", (starts.size, 2, 3))
     if colour is not None:
-        _check_matrices(colour, "colour", (starts.size, channels, channels + 1))
+        check_matrices(colour, "colour", (starts.size, channels, channels + 1))
     inputs = {"pixels": pixels, "starts": starts, "sizes": sizes}
     _check_memory({**inputs, "inverse_maps": inverse_maps, "colour": colour}, out)
     return fill_code, level, interpolation_code
 
 
-def _check_target(out: np.ndarray, layout: str) -> int:
-    """Return how many channels the target has."""
+def check_target(shape: tuple[int, ...], layout: str) -> int:
+    """Return how many channels a target of this shape has."""
     _check_layout(layout)
-    if out.ndim != 4 or 0 in out.shape[1:]:
-        raise ValueError(f"`out` needs 4 axes of at least 1, got shape {out.shape}.")
-    channels, *size = out.shape[1:] if layout == "CHW" else (out.shape[3], *out.shape[1:3])
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"`out` needs 4 axes of at least 1, got shape {shape}.")
+    channels, *size = shape[1:] if layout == "CHW" else (shape[3], *shape[1:3])
     if max(size) > MOST_PIXELS:
-        raise ValueError(f"`out` needs sizes from 1 to {MOST_PIXELS}, got shape {out.shape}.")
+        raise ValueError(f"`out` needs sizes from 1 to {MOST_PIXELS}, got shape {shape}.")
     return int(channels)
 
 
-def _check_places(starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, channels: int) -> None:
+def check_places(starts: np.ndarray, sizes: np.ndarray, num_elements: int, channels: int) -> None:
+    """Refuse images that do not lie within so many elements."""
     _check_array(starts, "starts", (np.dtype(np.int64),))
     _check_array(sizes, "sizes", (np.dtype(np.int64),))
     if starts.ndim != 1 or sizes.shape != (starts.size, 2):
@@ -103,11 +104,11 @@ def _check_places(starts: np.ndarray, sizes: np.ndarray, pixels: np.ndarray, cha
             f"`sizes` must be from 1 to {MOST_PIXELS}, got {sizes.min()} to {sizes.max()}."
         )
     ends = starts + sizes[:, 0] * sizes[:, 1] * channels  # at most 2**46 elements: no overflow
-    if starts.min() < 0 or starts.max() > pixels.size or ends.max() > pixels.size:
-        bad = int(np.argmax((starts < 0) | (starts > pixels.size) | (ends > pixels.size)))
+    if starts.min() < 0 or starts.max() > num_elements or ends.max() > num_elements:
+        bad = int(np.argmax((starts < 0) | (starts > num_elements) | (ends > num_elements)))
         raise ValueError(
             f"Image {bad} begins at element {starts[bad]} and has the size {tuple(sizes[bad])}: "
-            f"it does not lie within `pixels` of {pixels.size} elements."
+            f"it does not lie within `pixels` of {num_elements} elements."
         )
 
 
@@ -116,14 +117,16 @@ def _check_layout(layout: str) -> None:
         raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
 
 
-def _code(word: str, codes: dict[str, int], name: str) -> int:
+def code_of(word: str, codes: dict[str, int], name: str) -> int:
+    """Return the code of a word; raises ValueError for one that has none."""
     code = codes.get(word) if isinstance(word, str) else None
     if code is None:
         raise ValueError(f"`{name}` must be one of {', '.join(codes)}; got {word!r}.")
     return code
 
 
-def _level(cval: float) -> np.float32:
+def level_of(cval: float) -> np.float32:
+    """Return `cval` as float32; raises TypeError or ValueError for what is no finite number."""
     try:
         level = float(cval)
     except (TypeError, ValueError):
@@ -185,7 +188,8 @@ def _check_shapes(images: np.ndarray, out: np.ndarray, batch: int, layout: str) 
         raise ValueError(f"`out` needs sizes from 1 to {MOST_PIXELS}, got shape {out.shape}.")
 
 
-def _check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
+def check_matrices(matrices: np.ndarray, name: str, shape: tuple[int, ...]) -> None:
+    """Refuse matrices of another shape or type, or with NaN or infinity."""
     _check_array(matrices, name, MATRIX_TYPES)
     if matrices.shape != shape:
         raise ValueError(f"`{name}` needs the shape {shape}, got {matrices.shape}.")
