@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, cuda
+from numba.cuda.cudadrv.driver import CudaAPIError
+from numba.cuda.cudadrv.error import CudaSupportError
 
 from .codes import BILINEAR, CONSTANT
 from .cuda_table import Table, mixes_channels, table_bytes, view_table, write_table
 from .cuda_validation import check_device_arguments
 from .pixel import (
+    HALF,
+    ONE,
     fold_coordinate,
     is_outside,
     mix_colour,
@@ -33,6 +37,7 @@ from .pixel import (
 
 FOUR = 4  # pixels of one thread, where rows can be cut into fours
 BLOCK_COLS, BLOCK_ROWS = 8, 16  # threads
+REDUCE_COLS, REDUCE_ROWS = 32, 4
 MOST_IMAGES = 65535  # of one launch: the third side of a grid
 ALIGNMENT = 16  # bytes: of the widest store
 LOW_WORD = np.int64(2**32 - 1)
@@ -369,3 +374,194 @@ def address_of(array: Any) -> int:
     if config.ENABLE_CUDASIM:
         return int(array.ctypes.data)
     return int(array.__cuda_array_interface__["data"][0])
+
+
+@cache
+def make_reduce_kernel(channels: int, is_whole: bool) -> Any:
+    """Return the kernel that does on a device what `reduce_areas` does, one mean a thread.
+
+    Parameters of the kernel
+    ------------------------
+    pixels, reduced : (any,) arrays of one type
+    starts, to : (n,) int64
+        Where each image begins in `pixels` and in `reduced`.
+    sizes, factors : (n, 2) int32
+        Of the images; by what their heights and widths shrink.
+    """
+    total_type = np.uint32 if is_whole else np.float32
+
+    @cuda.jit
+    def reduce_blocks(pixels, starts, sizes, factors, reduced, to):
+        n = np.uint32(cuda.blockIdx.z)
+        place = np.uint32(cuda.blockIdx.x * np.int32(REDUCE_COLS) + cuda.threadIdx.x)
+        row = np.uint32(cuda.blockIdx.y * np.int32(REDUCE_ROWS) + cuda.threadIdx.y)
+        height, width = np.uint32(sizes[n, 0]), np.uint32(sizes[n, 1])
+        tall, wide = np.uint32(factors[n, 0]), np.uint32(factors[n, 1])
+        column = np.uint32(place // np.uint32(channels))
+        top, left = np.uint32(row * tall), np.uint32(column * wide)
+        if top >= height or left >= width:
+            return
+        num_rows = min(tall, np.uint32(height - top))
+        num_cols = min(wide, np.uint32(width - left))
+        row_length = np.uintp(width) * np.uintp(channels)
+        channel = np.uintp(place - column * np.uint32(channels))
+        first = np.uintp(starts[n]) + np.uintp(top) * row_length
+        first += np.uintp(left) * np.uintp(channels) + channel
+        total = np.float32(0)
+        for _ in range(num_cols):  # rows first, as on the CPU: float32 sums depend on the order
+            at, rows = first, total_type(0)
+            for _ in range(num_rows):
+                rows = total_type(rows + total_type(pixels[at]))
+                at += row_length
+            total += np.float32(rows)
+            first += np.uintp(channels)
+        mean = total * (ONE / np.float32(np.uint32(num_rows * num_cols)))
+        reduced_width = np.uintp(np.uint32((width + wide - np.uint32(1)) // wide))
+        at = np.uintp(to[n]) + np.uintp(row) * reduced_width * np.uintp(channels) + np.uintp(place)
+        reduced[at] = mean + HALF if is_whole else mean
+
+    return reduce_blocks
+
+
+def launch_reduce(
+    pixels: Any,
+    reduced: Any,
+    places: tuple[Any, Any, Any, Any],
+    count: int,
+    largest: tuple[int, int],
+    channels: int,
+    stream: Any = 0,
+) -> None:
+    """Start making images smaller; returns before it is done.
+
+    Parameters
+    ----------
+    pixels, reduced : (any,) device arrays of one type
+    places : device arrays
+        ``starts, sizes, factors, to`` of `make_reduce_kernel`.
+    count : int
+        Of the images, up to 65,535.
+    largest : (height, width)
+        At least that of every reduced image.
+    channels : int
+    stream : CUDA stream
+    """
+    starts, sizes, factors, to = places
+    kernel = make_reduce_kernel(channels, pixels.dtype != np.float32)
+    tiles = (-(-largest[1] * channels // REDUCE_COLS), -(-largest[0] // REDUCE_ROWS), count)
+    configured = kernel[tiles, (REDUCE_COLS, REDUCE_ROWS), stream]
+    configured(pixels, starts, sizes, factors, reduced, to)
+
+
+class DriverError(RuntimeError):
+    """No CUDA driver, or one that does not work; in the driver's own words."""
+
+
+class OutOfMemoryError(MemoryError):
+    """The device has not so much memory left."""
+
+
+class Device(NamedTuple):
+    """A CUDA device as its driver describes it."""
+
+    index: int
+    name: str
+    compute_capability: tuple[int, int]
+    total_bytes: int
+
+
+def list_devices() -> list[Device]:
+    """Return all devices that this process may use.
+
+    Raises
+    ------
+    DriverError
+        Where there is no driver.
+    """
+    if config.ENABLE_CUDASIM:
+        return [Device(0, "Numba's simulator", (9, 0), 2**34)]
+    try:
+        managed = list(cuda.gpus)
+    except CudaSupportError as error:
+        raise DriverError(" ".join(str(error).split())) from error
+    devices = []
+    for index, gpu in enumerate(managed):
+        with gpu:
+            total = cuda.current_context().get_memory_info().total
+        name = gpu.name.decode() if isinstance(gpu.name, bytes) else str(gpu.name)
+        devices.append(Device(index, name, tuple(gpu.compute_capability), int(total)))
+    return devices
+
+
+def using(index: int) -> Any:
+    """Return a context in which this thread works with one device."""
+    return cuda.gpus[index]
+
+
+def free_bytes() -> int:
+    """Return how much memory the current device has left."""
+    return int(cuda.current_context().get_memory_info().free)
+
+
+def device_empty(num_bytes: int) -> Any:
+    """Return uninitialised memory of the current device, (num_bytes,) uint8.
+
+    Raises
+    ------
+    OutOfMemoryError
+        Nothing is kept then.
+    """
+    try:
+        return cuda.device_array(num_bytes, np.uint8)
+    except CudaAPIError as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise OutOfMemoryError(f"{num_bytes} bytes of device memory are not to be had") from error
+
+
+def pinned_empty(num_bytes: int) -> np.ndarray:
+    """Return host memory that a device can copy from while the host goes on, (num_bytes,) uint8."""
+    pinned: np.ndarray = cuda.pinned_array(num_bytes, np.uint8)
+    return pinned
+
+
+def new_stream() -> Any:
+    """Return a new stream of the current device."""
+    return cuda.stream()
+
+
+def new_event() -> Any:
+    """Return a new event of the current device."""
+    return cuda.event(timing=False) if not config.ENABLE_CUDASIM else cuda.event()
+
+
+def stream_pointer(stream: Any) -> int:
+    """Return a stream as the number that other libraries know it by."""
+    return 0 if config.ENABLE_CUDASIM else int(stream)
+
+
+def foreign_stream(pointer: int) -> Any:
+    """Return the stream of another library by its number; 1 and 2 are the default ones."""
+    if pointer in (0, 1):
+        return cuda.legacy_default_stream()
+    return cuda.per_thread_default_stream() if pointer == 2 else cuda.external_stream(pointer)
+
+
+def copy_to_device(host: np.ndarray, device: Any, stream: Any) -> None:
+    """Queue a copy; `host` must stay as it is until it is done."""
+    device.copy_to_device(host, stream=stream)
+
+
+def wait_for_device() -> None:
+    """Block until the current device has finished all that was queued."""
+    cuda.synchronize()
+
+
+def wrap_memory(interface: dict[str, Any], owner: Any) -> Any:
+    """Return a device array of memory that another library described and keeps."""
+    return cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+
+
+def is_simulated() -> bool:
+    """Tell whether Numba's simulator stands in for a device: its memory is the host's."""
+    return bool(config.ENABLE_CUDASIM)
