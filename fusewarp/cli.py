@@ -14,6 +14,7 @@ from . import (
     __version__,
     cli_bench,
     cli_demo,
+    cli_doctor,
     cli_evaluate,
     cli_export,
     cli_pack,
@@ -89,5 +90,6 @@ for module, command in (
     (cli_verify, cli_verify.verify),
     (cli_warmup, cli_warmup.warmup),
     (cli_bench, cli_bench.bench),
+    (cli_doctor, cli_doctor.doctor),
 ):
     app.command(epilog=module.EXAMPLES)(one_sentence(command))
