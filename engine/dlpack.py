@@ -198,6 +198,7 @@ class DLPackBuffer:
         """Write into NumPy's capsule what the memory is; nobody else has seen it yet."""
         name = _get_name(capsule)
         tensor = _LAYOUTS[name].from_address(_get_pointer(capsule, name)).dl_tensor
+        tensor.data = self.address
         tensor.device = _DLDevice(*self.device)
         tensor.dtype = _DLDataType(*_DTYPES[self.dtype], 1)
         return capsule
@@ -207,10 +208,11 @@ class _StandIn:
     """The base of an array that NumPy must never read: unsigned integers of the same size."""
 
     def __init__(self, buffer: DLPackBuffer) -> None:
+        itemsize = _DTYPES[buffer.dtype][1] // 8
         self.__array_interface__ = {
             "shape": buffer.shape,
-            "typestr": np.dtype(f"u{_DTYPES[buffer.dtype][1] // 8}").str,
-            "data": (buffer.address, buffer.read_only),
+            "typestr": np.dtype(f"u{itemsize}").str,
+            "data": (buffer.address or itemsize, buffer.read_only),  # NumPy 1.26 takes no 0
             "version": 3,
         }
         self._owner = buffer.owner

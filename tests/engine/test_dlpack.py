@@ -78,6 +78,17 @@ class Torch:
         self.take = pytest.importorskip("torch").from_dlpack
 
 
+def assert_sees(tensor, expected, address):
+    if isinstance(tensor, np.ndarray):
+        seen, seen_address = tensor, tensor.ctypes.data
+    else:
+        imported = read_dlpack(tensor)
+        seen, seen_address = look(imported), imported.address
+    assert seen_address == address
+    assert seen.dtype == expected.dtype
+    np.testing.assert_array_equal(seen, expected)
+
+
 @pytest.fixture(params=[Numpy, TensorFlow, Jax, Torch])
 def consumer(request):
     return request.param()
@@ -92,12 +103,8 @@ def test_a_consumer_sees_the_same_memory_for_as_long_as_it_wants(consumer, dtype
     tensor = consumer.take(lend(array))
     del array
     assert not is_gone(owner)
-    as_seen = read_dlpack(tensor)
-    assert (as_seen.dtype, as_seen.address) == (dtype, address)
-    np.testing.assert_array_equal(look(as_seen), expected)
+    assert_sees(tensor, expected, address)
     del tensor
-    assert not is_gone(owner)
-    del as_seen
     assert is_gone(owner)
 
 
@@ -109,6 +116,7 @@ def test_tensorflow_names_bfloat16():
     np.testing.assert_array_equal(tensor.numpy(), numbers("bfloat16"))
 
 
+@pytest.mark.skipif(not NUMPY_HAS_VERSIONS, reason="NumPy writes to none before 2.1")
 def test_writing_goes_through():
     array = numbers("float32")
     np.from_dlpack(lend(array))[1, 2, 3] = -7
@@ -127,6 +135,7 @@ def test_shapes_at_the_edge(shape, max_version):
 def test_an_empty_buffer_needs_no_address():
     buffer = DLPackBuffer(0, (0, 4, 4, 3), "float32", (CPU, 0), None)
     assert np.from_dlpack(buffer).shape == (0, 4, 4, 3)
+    assert read_dlpack(buffer).address == 0
 
 
 @pytest.mark.parametrize("max_version", [None, (0, 8), (1, 0), (1, 3)])
@@ -142,26 +151,29 @@ def test_a_capsule_that_nobody_takes_lets_go(max_version):
     assert is_gone(owner)
 
 
+class Producer:
+    """Gives away the capsules it has; keeps none."""
+
+    def __init__(self, capsules):
+        self.capsules = capsules
+
+    def __dlpack__(self, **arguments):
+        return self.capsules.pop()
+
+    def __dlpack_device__(self):
+        return (CPU, 0)
+
+
 def test_a_consumer_that_refuses_raises_its_own_error_and_lets_go():
-    array = numbers("bfloat16")
-    owner = weakref.ref(array)
-    buffer = lend(array)
-    del array
-    # the capsule dies while this error is under way: it must neither be replaced nor keep anything
-    with pytest.raises((BufferError, RuntimeError), match="Unsupported dtype in DLTensor"):
-        np.from_dlpack(buffer)
-    del buffer
-    assert is_gone(owner)
-
-
-def test_a_finaliser_in_python_runs_while_an_error_is_under_way():
     done = []
-    array = numbers("bfloat16")
+    array = numbers("uint8")
     weakref.finalize(array, lambda: done.append(str(1 + 1)))
-    with pytest.raises((BufferError, RuntimeError), match="Unsupported dtype in DLTensor"):
-        np.from_dlpack(lend(array, owner=[array]))
+    capsules = [lend(array, device=(CUDA, 0)).__dlpack__()]
     del array
-    gc.collect()
+    # The capsule dies while NumPy's error is under way, and takes the owner with it: a finaliser
+    # in Python runs, and must not replace that error.
+    with pytest.raises((BufferError, RuntimeError), match="Unsupported device in DLTensor"):
+        np.from_dlpack(Producer(capsules))
     assert done == ["2"]
 
 
@@ -317,15 +329,6 @@ def test_memory_of_a_gpu_is_labelled_so(dtype, max_version):
     assert (imported.dtype, imported.shape) == (dtype, (8, 4, 6, 3))
     assert imported.address == 0x7F00_0000_0400
     assert imported.strides is None
-
-
-def test_numpy_takes_no_memory_of_a_gpu_and_reads_none():
-    owner = Counted()
-    buffer = DLPackBuffer(0x400, (8,), "float32", (CUDA, 0), owner)
-    with pytest.raises((BufferError, RuntimeError), match="Unsupported device in DLTensor"):
-        np.from_dlpack(buffer)
-    del owner, buffer
-    assert Counted.alive == 0
 
 
 @pytest.mark.parametrize("stream", [None, 1, 2, 0x5555_0000])
