@@ -83,14 +83,13 @@ def _python_api(name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
-_get_name = _python_api("PyCapsule_GetName", ctypes.c_char_p, ctypes.py_object)
-_get_pointer = _python_api(
-    "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p
-)
-_set_name = _python_api("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
+_Name, _Object = ctypes.c_char_p, ctypes.py_object
+_get_name = _python_api("PyCapsule_GetName", _Name, _Object)
+_get_pointer = _python_api("PyCapsule_GetPointer", ctypes.c_void_p, _Object, _Name)
+_set_name = _python_api("PyCapsule_SetName", ctypes.c_int, _Object, _Name)
 
-for _name in _USED_NAMES.values():  # a capsule keeps the pointer: its name must never be freed
-    _python_api("Py_IncRef", None, ctypes.py_object)(_name)
+for _used_name in _USED_NAMES.values():  # a capsule keeps the pointer: it must never be freed
+    _python_api("Py_IncRef", None, _Object)(_used_name)
 
 # Called with the GIL: the specification does not ask for it, but older producers need it.
 _Deleter = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
@@ -150,8 +149,8 @@ class DLPackBuffer:
         itemsize = _DTYPES[self.dtype][1] // 8
         if self.address % itemsize or (self.address == 0 and math.prod(self.shape)):
             raise ValueError(
-                f"`address` must be that of {self.dtype} elements, a multiple of {itemsize} "
-                f"and not 0, got {self.address:#x}."
+                f"`address` must be that of {self.dtype} elements, a multiple of {itemsize} and "
+                f"not 0, got {self.address:#x}."
             )
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -256,13 +255,8 @@ def read_dlpack(source: Any, stream: int | None = None) -> Imported:
     source : object
         Something with `__dlpack__` and `__dlpack_device__`, or a bare capsule, which is used up.
     stream : int, optional
-        The CUDA stream on which the memory will be used, for the producer to order its work before.
-        Not passed on to a producer whose memory is not CUDA's; a bare capsule was ordered by
-        whoever made it.
-
-    Returns
-    -------
-    Imported
+        The CUDA stream that will use the memory: the producer makes it wait for its own work. Only
+        passed on for memory of CUDA; a bare capsule was ordered by whoever made it.
 
     Raises
     ------
@@ -338,9 +332,6 @@ def _strides(tensor: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     if not tensor.strides or 0 in shape:  # before DLPack 1.2, NULL is C-contiguous
         return None
     strides = tuple(tensor.strides[: tensor.ndim])
-    step = 1
-    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if length != 1 and stride != step:
-            return strides
-        step *= length
-    return None
+    steps = (math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    in_order = (s == t or length == 1 for s, t, length in zip(strides, steps, shape, strict=True))
+    return None if all(in_order) else strides

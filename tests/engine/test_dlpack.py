@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -237,6 +238,15 @@ def test_four_threads_share_a_buffer():
     assert is_gone(owner)
 
 
+@pytest.fixture
+def hasty_threads():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_of_threads_with_one_capsule_one_gets_it():
     for _ in range(200):
         capsule = lend(numbers("uint8")).__dlpack__()
@@ -255,7 +265,10 @@ def test_of_threads_with_one_capsule_one_gets_it():
 
 
 RAW = """
-import ctypes, gc, sys, weakref
+import atexit
+at_the_end = []
+atexit.register(lambda: [act() for act in at_the_end])  # the first one: called last
+import ctypes, sys, weakref
 import numpy as np
 from fusewarp.engine.dlpack import DLPackBuffer
 
@@ -294,11 +307,16 @@ print("released")
 
 HELD_TO_THE_END = """
 from fusewarp.engine.dlpack import read_dlpack
-del capsule
-buffer = DLPackBuffer(array.ctypes.data, (5,), "float32", (1, 0), Owner())
-sys.kept = [buffer, buffer.__dlpack__(), np.from_dlpack(buffer), read_dlpack(buffer)]
-sys.kept.append(sys.kept)
-print("released")
+def buffer():
+    return DLPackBuffer(array.ctypes.data, (5,), "float32", (1, 0), Owner())
+
+owner = Owner()
+lent = weakref.ref(owner)
+sys.kept = [read_dlpack(DLPackBuffer(array.ctypes.data, (5,), "float32", (1, 0), owner))]
+del owner
+at_the_end.append(lambda: print("released" if lent() is not None else "too early"))
+sys.kept += [buffer(), buffer().__dlpack__(), np.from_dlpack(buffer()), array.__dlpack__()]
+sys.kept.append(read_dlpack(sys.kept[-1]))
 """
 
 
@@ -312,7 +330,9 @@ print("released")
     ],
 )
 def test_the_deleter_may_be_called_anywhere_and_after_the_end(act):
-    ran = subprocess.run([sys.executable, "-c", RAW + act], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}  # freed memory is overwritten, at once
+    command = [sys.executable, "-c", RAW + act]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "released\n", "")
 
 
