@@ -1,16 +1,20 @@
 """A policy, an output format and a seed: everything that turns pictures into a batch, and pure."""
 
-from collections.abc import Iterator, Sequence
+import importlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..kernels import warp_ragged
 from .affine import Size
-from .buffers import borrowed_scratch, empty_aligned
+from .buffers import BufferPool, borrowed_scratch, empty_aligned
+from .cuda_pipeline import CudaPipeline, Output
+from .device_batch import DeviceBatch
+from .devices import Choice, choose_device
 from .minify import reduce_in_place, reduced_parts
 from .plan import Plan, make_plan
 from .policy import Policy
@@ -21,6 +25,7 @@ from .threads import resolve_threads, run_slices
 
 Layout = Literal["HWC", "CHW"]
 _DTYPES = ("uint8", "float16", "float32")
+_CUDA_DTYPES = (*_DTYPES, "bfloat16")
 _SOURCE_DTYPES = ("uint8", "uint16", "float32")
 
 
@@ -33,7 +38,7 @@ class Augmenter:
     size : int or (height, width), optional
         Of the output; the whole picture is resized to it within the same resampling, as
         everything else. Default: the size of the pictures.
-    dtype : {"float32", "float16", "uint8"}
+    dtype : {"float32", "float16", "uint8"}, on a CUDA device also "bfloat16"
         Of the output. uint8 is rounded half up and clipped to 0..255; floats are not clipped.
     layout : {"HWC", "CHW"}
         Batches of (n, height, width, channels) or (n, channels, height, width).
@@ -41,11 +46,22 @@ class Augmenter:
         0 <= seed < 2**64. A picture's parameters depend on (seed, epoch, sample id) alone.
     threads : int, optional
         Default: all that the process may use.
+    device : {"cpu", "cuda", "cuda:1", ..., "auto"}
+        What warps. On a CUDA device batches are `DeviceBatch`, and lie there; the pictures are the
+        same but for rounding (docs/cuda.md). "auto" takes a CUDA device if there is one:
+        `device` says which, and why.
+
+    Attributes
+    ----------
+    device : Choice
+        Of kind "cpu" or "cuda", with its index and the reason.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not of these.
+    DeviceError
+        If a CUDA device is asked for that cannot be used; it names the remedy.
     """
 
     def __init__(
@@ -57,41 +73,46 @@ class Augmenter:
         layout: Layout = "HWC",
         seed: int = 0,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
         if not isinstance(policy, Policy):
             raise TypeError(f"`policy` must be a fusewarp.Policy, got {type(policy).__name__}.")
         self.policy = policy
         self.size = checked_size(size)
-        self.dtype = _checked_dtype(dtype)
+        self.device = choose_device(device)
+        self.dtype = _checked_dtype(dtype, self.device)
         if layout not in ("HWC", "CHW"):
             raise ValueError(f'`layout` must be "HWC" or "CHW", got {layout!r}.')
         self.layout: Layout = layout
         self.seed = _whole("seed", seed, 2**64)
         self.threads = resolve_threads(threads)
+        self._cuda = CudaPipeline(self.device.index) if self.device.kind == "cuda" else None
 
     def apply(
         self,
-        images: NDArray[Any] | Sequence[NDArray[Any]],
+        images: Any,
         sample_ids: ArrayLike,
         epoch: int = 0,
         out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
+    ) -> Any:
         """Augment pictures.
 
         Parameters
         ----------
         images : (n, H, W, C) array, or a sequence of (H, W, C) arrays of any sizes
-            uint8, uint16 or float32; all of one type and number of channels.
+            uint8, uint16 or float32; all of one type and number of channels. On a CUDA device also
+            an (n, H, W, C) array that lies there (of PyTorch, JAX, CuPy, TensorFlow, Numba, or a
+            `DeviceBatch`): it is not copied.
         sample_ids : (n,) integers
             0 <= id < 2**63: they choose the random parameters.
         epoch : int
             0 <= epoch < 2**32.
         out : array, optional
-            C-contiguous, of the output's shape and dtype; written to and returned.
+            C-contiguous, of the output's shape and dtype; written to and returned. On the CPU only.
 
         Returns
         -------
-        (n, h, w, C) or (n, C, h, w) array
+        (n, h, w, C) or (n, C, h, w) array, or `DeviceBatch` of that shape
             The same for any number of threads, and for any way of cutting the pictures into
             batches.
 
@@ -100,28 +121,66 @@ class Augmenter:
         ValueError, TypeError
             If shapes, types or ids do not fit.
         """
+        if self._cuda is not None and not isinstance(images, np.ndarray | list | tuple):
+            return self._apply_on_device(images, sample_ids, epoch, out)
         first = _first_image(images)
         ids = _checked_ids(sample_ids, len(images))
         size = self._output_size(images, first)
         channels = first.shape[2]
         shape = self.batch_shape(len(ids), size, channels)
-        if out is None:
-            out = empty_aligned(shape, self.dtype)
-        else:
-            out = self._checked_out(out, shape, images)
+        batch = self._new_batch(shape) if out is None else self._checked_out(out, shape, images)
         plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=first.dtype)
 
         def warp_slice(start: int, stop: int) -> None:
             if isinstance(images, np.ndarray) and images.flags.c_contiguous:
                 located = locate_rows(images, np.arange(start, stop, dtype=np.int64))
-                self.warp_located(located, plan, slice(start, stop), out)
+                self.warp_located(located, plan, slice(start, stop), batch)
                 return
-            with self.staging(plan, out, images[0].dtype) as staging:
+            with self.staging(plan, batch, images[0].dtype) as staging:
                 for row in range(start, stop):
                     staging.copy(row, images[row])
 
         run_slices(warp_slice, len(ids), self.threads)
-        return out
+        return self.finished(batch)
+
+    def _apply_on_device(self, images: Any, sample_ids: ArrayLike, epoch: int, out: Any) -> Any:
+        """Augment pictures that lie on the device."""
+        assert self._cuda is not None
+        if out is not None:
+            raise ValueError("`out` is for the CPU; on a CUDA device `apply` returns a batch.")
+        located, (count, *side, channels) = self._cuda.locate(images)
+        ids = _checked_ids(sample_ids, count)
+        size = self.size or (side[0], side[1])
+        dtype = located.pixels.dtype
+        plan = self.plan(ids, epoch, size=size, channels=channels, source_dtype=dtype)
+        batch = self._new_batch(self.batch_shape(count, size, channels))
+        self._cuda.warp_device(located, plan, slice(0, count), self._output, batch)
+        return self.finished(batch)
+
+    def batch_pool(self, max_free: int) -> Any:
+        """Return what makes batches and keeps the memory of so many that were let go."""
+        return BufferPool(max_free) if self._cuda is None else self._cuda.batches(max_free)
+
+    def _new_batch(self, shape: tuple[int, ...]) -> Any:
+        if self._cuda is None:
+            return empty_aligned(shape, self.dtype)
+        return self._cuda.batches(0).empty(shape, self.dtype)
+
+    def finished(self, batch: Any, kept: NDArray[np.bool_] | None = None) -> Any:
+        """Return a batch that is filled, or but those rows that are to be kept."""
+        if self._cuda is not None:
+            return self._cuda.finished(batch, kept)
+        if kept is None:
+            return batch
+        images = empty_aligned((int(kept.sum()), *batch.shape[1:]), batch.dtype)
+        return np.compress(kept, batch, axis=0, out=images)
+
+    @property
+    def _output(self) -> Output:
+        policy = self.policy
+        return Output(
+            policy.fill_mode, policy.cval, policy.interpolation, self.layout, self.dtype.name
+        )
 
     def plan(
         self,
@@ -170,6 +229,10 @@ class Augmenter:
         may_overwrite : bool
             Whether the memory of the pictures may be used for reduced ones.
         """
+        if self._cuda is not None:
+            with self.staging(plan, out, located.pixels.dtype) as staging:
+                staging.gather(rows.start, located, out.shape[3 if self.layout == "HWC" else 1])
+            return
         factors, sizes, maps = plan.fit(rows, located)
         colour = plan.colour_of(rows)
         batch = out[rows]
@@ -221,9 +284,13 @@ class Augmenter:
         """
 
         def warp_group(located: Located, rows: slice) -> None:
-            self.warp_located(located, plan, rows, out, may_overwrite=True)
+            if self._cuda is not None:
+                self._cuda.warp_pinned(located, plan, rows, self._output, cast(DeviceBatch, out))
+            else:
+                self.warp_located(located, plan, rows, out, may_overwrite=True)
 
-        with borrowed_scratch() as scratch:
+        lend = borrowed_scratch if self._cuda is None else self._cuda.scratch
+        with lend() as scratch:
             staging = Staging(warp_group, scratch, dtype)
             yield staging
             staging.flush()
@@ -338,11 +405,28 @@ def _side(name: str, value: Any) -> int:
     return int(value)
 
 
-def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def _checked_dtype(dtype: DTypeLike, device: Choice) -> np.dtype[Any]:
+    known = _DTYPES if device.kind == "cpu" else _CUDA_DTYPES
+    if dtype == "bfloat16":
+        dtype = _bfloat16()
     checked = np.dtype(dtype)
-    if checked.name not in _DTYPES:
-        raise TypeError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {checked}.")
+    if checked.name not in known:
+        raise TypeError(
+            f"`dtype` must be one of {', '.join(known)} on {device.kind}, got {checked}."
+        )
     return checked
+
+
+def _bfloat16() -> np.dtype[Any]:
+    """Return the type that NumPy does not have."""
+    try:
+        bfloat16: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError as error:
+        raise TypeError(
+            'dtype="bfloat16" needs the package ml_dtypes, which TensorFlow and JAX bring along: '
+            "pip install ml_dtypes"
+        ) from error
+    return bfloat16
 
 
 def _whole(name: str, value: Any, limit: int) -> int:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from .affine import Size
 from .augmenter import Augmenter
-from .buffers import BufferPool
 from .cached import CachedSource, CacheInfo
 from .decode import Decoded, Extent, Room
 from .errors import SampleError
@@ -33,13 +32,13 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    images : (n, h, w, C) or (n, C, h, w) array
+    images : (n, h, w, C) or (n, C, h, w) array, or a `DeviceBatch` of that shape
         64-byte aligned and the consumer's own: it is not written to again while anyone holds it.
     labels, weights : (n, ...) arrays or None
     sample_ids : (n,) int64
     """
 
-    images: NDArray[Any]
+    images: Any
     labels: NDArray[Any] | None
     weights: NDArray[Any] | None
     sample_ids: NDArray[np.int64]
@@ -129,7 +128,7 @@ class Loader:
         self.wait_seconds = 0.0
         self._epoch, self._step = 0, 0
         self._iteration = 0
-        self._buffers = BufferPool(max_free=self.prefetch + 2)
+        self._buffers = augmenter.batch_pool(max_free=self.prefetch + 2)
         self._check_not_empty()
         self._plan_of(np.zeros(1, np.int64), 0)  # a mean of the wrong length is refused here
 
@@ -375,16 +374,14 @@ class _BatchInWork:
 
     def batch(self) -> Batch:
         """Return the finished batch, without the rows that were skipped."""
-        images, ids = self._images, self.sample_ids
+        ids, kept = self.sample_ids, None
         if self.skipped:
             failed = [skipped.sample_id for skipped in self.skipped]
             kept = ~np.isin(ids, failed)
             ids = ids[kept]
-            whole, images = images, BufferPool(0).empty((len(ids), *images.shape[1:]), images.dtype)
-            np.compress(kept, whole, axis=0, out=images)
         labels, weights = self._source.labels, self._source.weights
         return Batch(
-            images,
+            self._augmenter.finished(self._images, kept),
             None if labels is None else labels[ids],
             None if weights is None else weights[ids],
             ids,

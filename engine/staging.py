@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .buffers import Scratch
+from .cuda_memory import PinnedScratch
 from .decode import Extent
 from .sources import Located
 
@@ -28,7 +29,10 @@ class Staging:
     GROUP_BYTES = 5 * 2**20  # nine of 500 x 375: still in a cache, and few calls for each picture
 
     def __init__(
-        self, warp: Callable[[Located, slice], None], scratch: Scratch, dtype: DTypeLike
+        self,
+        warp: Callable[[Located, slice], None],
+        scratch: Scratch | PinnedScratch,
+        dtype: DTypeLike,
     ) -> None:
         self._warp, self._scratch, self._dtype = warp, scratch, np.dtype(dtype)
         self._memory = self._take(0)
@@ -62,6 +66,13 @@ class Staging:
         room = self.room(image.size).reshape(image.shape)
         room[...] = image
         self.add(row, room, image.shape[:2])
+
+    def gather(self, first_row: int, located: Located, channels: int) -> None:
+        """Collect the pictures of neighbouring rows, which lie elsewhere in memory."""
+        lengths = (located.sizes[:, 0] * located.sizes[:, 1] * channels).tolist()
+        for at, (start, length) in enumerate(zip(located.starts.tolist(), lengths, strict=True)):
+            image = located.pixels[start : start + length].reshape(*located.sizes[at], channels)
+            self.copy(first_row + at, image)
 
     def flush(self) -> None:
         """Warp what has been collected."""

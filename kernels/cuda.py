@@ -9,13 +9,28 @@ multiplications of whole numbers; it is right to 2**-32 pixels for each column, 
 is right to 4e-6.
 """
 
+import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, cuda
-from numba.cuda.cudadrv.driver import CudaAPIError
+from numba.cuda import (
+    current_context,
+    device_array,
+    external_stream,
+    gpus,
+    legacy_default_stream,
+    per_thread_default_stream,
+    pinned_array,
+    synchronize,
+    to_device,
+)
+from numba.cuda import event as make_event
+from numba.cuda import stream as make_stream
+from numba.cuda.cudadrv.driver import CudaAPIError, driver
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from .codes import BILINEAR, CONSTANT
@@ -35,6 +50,9 @@ from .pixel import (
     to_uint8,
 )
 
+importlib.import_module("numba_cuda")  # without it, `numba.cuda` is Numba's own, deprecated one
+
+SIMULATOR = "simulator"  # the name of the device that Numba simulates
 FOUR = 4  # pixels of one thread, where rows can be cut into fours
 BLOCK_COLS, BLOCK_ROWS = 8, 16  # threads
 REDUCE_COLS, REDUCE_ROWS = 32, 4
@@ -72,6 +90,7 @@ if config.ENABLE_CUDASIM:
 else:
     from llvmlite import ir
     from numba import types
+    from numba.cuda import from_cuda_array_interface
     from numba.cuda.extending import intrinsic
 
     @intrinsic
@@ -354,7 +373,7 @@ def warp_ragged(
         block, starts, sizes, inverse_maps, colour,
         channels=channels, out_size=tuple(size), fill_code=fill_code,
     )  # fmt: skip
-    uploaded = cuda.to_device(block, stream=stream) if upload is None else upload(block)
+    uploaded = to_device(block, stream=stream) if upload is None else upload(block)
     kind = Kind(
         channels=channels,
         is_whole=pixels.dtype != np.float32,
@@ -423,34 +442,48 @@ def make_reduce_kernel(channels: int, is_whole: bool) -> Any:
     return reduce_blocks
 
 
-def launch_reduce(
+def reduce_ragged(
     pixels: Any,
+    starts: np.ndarray,
+    sizes: np.ndarray,
+    factors: np.ndarray,
     reduced: Any,
-    places: tuple[Any, Any, Any, Any],
-    count: int,
-    largest: tuple[int, int],
+    to: np.ndarray,
     channels: int,
+    *,
     stream: Any = 0,
+    upload: Callable[[np.ndarray], Any] | None = None,
 ) -> None:
-    """Start making images smaller; returns before it is done.
+    """Do as `reduce_areas` on a CUDA device; returns before it is done.
 
     Parameters
     ----------
-    pixels, reduced : (any,) device arrays of one type
-    places : device arrays
-        ``starts, sizes, factors, to`` of `make_reduce_kernel`.
-    count : int
-        Of the images, up to 65,535.
-    largest : (height, width)
-        At least that of every reduced image.
+    pixels, reduced : (any,) device arrays of uint8, uint16 or float32
+        Of one type, and apart.
+    starts, to : (n,) int64
+        Where images begin in `pixels`, and reduced ones in `reduced`.
+    sizes, factors : (n, 2) int64
+        Heights and widths, and the powers of two by which they shrink.
     channels : int
-    stream : CUDA stream
+    stream, upload
+        As of `warp_ragged`.
     """
-    starts, sizes, factors, to = places
+    places = np.concatenate([starts, to]).astype(np.int64)
+    shapes = np.concatenate([sizes, factors]).astype(np.int32)
+    block = np.concatenate([places.view(np.uint8), shapes.reshape(-1).view(np.uint8)])
+    uploaded = to_device(block, stream=stream) if upload is None else upload(block)
+    count = len(starts)
+    places = uploaded[: 16 * count].view(np.int64)
+    shapes = uploaded[16 * count : 32 * count].view(np.int32).reshape((2 * count, 2))
+    height, width = (-(-sizes // factors)).max(axis=0).tolist()
     kernel = make_reduce_kernel(channels, pixels.dtype != np.float32)
-    tiles = (-(-largest[1] * channels // REDUCE_COLS), -(-largest[0] // REDUCE_ROWS), count)
-    configured = kernel[tiles, (REDUCE_COLS, REDUCE_ROWS), stream]
-    configured(pixels, starts, sizes, factors, reduced, to)
+    tiles = (-(-width * channels // REDUCE_COLS), -(-height // REDUCE_ROWS))
+    for first in range(0, count, MOST_IMAGES):
+        rows = slice(first, min(first + MOST_IMAGES, count))
+        also = slice(count + rows.start, count + rows.stop)
+        grid = (*tiles, rows.stop - rows.start)
+        configured = kernel[grid, (REDUCE_COLS, REDUCE_ROWS), stream]
+        configured(pixels, places[rows], shapes[rows], shapes[also], reduced, places[also])
 
 
 class DriverError(RuntimeError):
@@ -461,8 +494,9 @@ class OutOfMemoryError(MemoryError):
     """The device has not so much memory left."""
 
 
-class Device(NamedTuple):
-    """A CUDA device as its driver describes it."""
+@dataclass(frozen=True)
+class Device:
+    """A CUDA device as its driver describes it; memory in bytes, 0 for the simulator's."""
 
     index: int
     name: str
@@ -471,36 +505,35 @@ class Device(NamedTuple):
 
 
 def list_devices() -> list[Device]:
-    """Return all devices that this process may use.
+    """Return the devices that the driver shows; no context is made on any.
 
     Raises
     ------
     DriverError
-        Where there is no driver.
+        Where there is no driver, or it does not start.
     """
-    if config.ENABLE_CUDASIM:
-        return [Device(0, "Numba's simulator", (9, 0), 2**34)]
     try:
-        managed = list(cuda.gpus)
+        return [_describe(index, device) for index, device in enumerate(gpus)]
     except CudaSupportError as error:
-        raise DriverError(" ".join(str(error).split())) from error
-    devices = []
-    for index, gpu in enumerate(managed):
-        with gpu:
-            total = cuda.current_context().get_memory_info().total
-        name = gpu.name.decode() if isinstance(gpu.name, bytes) else str(gpu.name)
-        devices.append(Device(index, name, tuple(gpu.compute_capability), int(total)))
-    return devices
+        raise DriverError(str(error)) from error
+
+
+def _describe(index: int, device: Any) -> Device:
+    capability = tuple(device.compute_capability)
+    if config.ENABLE_CUDASIM:
+        return Device(index, SIMULATOR, capability, 0)
+    name = device.name if isinstance(device.name, str) else device.name.decode()
+    return Device(index, name, capability, int(driver.cuDeviceTotalMem(device.id)))
 
 
 def using(index: int) -> Any:
     """Return a context in which this thread works with one device."""
-    return cuda.gpus[index]
+    return gpus[index]
 
 
 def free_bytes() -> int:
     """Return how much memory the current device has left."""
-    return int(cuda.current_context().get_memory_info().free)
+    return int(current_context().get_memory_info().free)
 
 
 def device_empty(num_bytes: int) -> Any:
@@ -512,7 +545,7 @@ def device_empty(num_bytes: int) -> Any:
         Nothing is kept then.
     """
     try:
-        return cuda.device_array(num_bytes, np.uint8)
+        return device_array(num_bytes, np.uint8)
     except CudaAPIError as error:
         if "OUT_OF_MEMORY" not in str(error):
             raise
@@ -521,18 +554,23 @@ def device_empty(num_bytes: int) -> Any:
 
 def pinned_empty(num_bytes: int) -> np.ndarray:
     """Return host memory that a device can copy from while the host goes on, (num_bytes,) uint8."""
-    pinned: np.ndarray = cuda.pinned_array(num_bytes, np.uint8)
+    pinned: np.ndarray = pinned_array(num_bytes, np.uint8)
     return pinned
 
 
 def new_stream() -> Any:
     """Return a new stream of the current device."""
-    return cuda.stream()
+    return make_stream()
 
 
 def new_event() -> Any:
     """Return a new event of the current device."""
-    return cuda.event(timing=False) if not config.ENABLE_CUDASIM else cuda.event()
+    return make_event() if config.ENABLE_CUDASIM else make_event(timing=False)
+
+
+def is_done(event: Any) -> bool:
+    """Tell whether what an event was recorded after has been done."""
+    return True if config.ENABLE_CUDASIM else bool(event.query())
 
 
 def stream_pointer(stream: Any) -> int:
@@ -543,8 +581,8 @@ def stream_pointer(stream: Any) -> int:
 def foreign_stream(pointer: int) -> Any:
     """Return the stream of another library by its number; 1 and 2 are the default ones."""
     if pointer in (0, 1):
-        return cuda.legacy_default_stream()
-    return cuda.per_thread_default_stream() if pointer == 2 else cuda.external_stream(pointer)
+        return legacy_default_stream()
+    return per_thread_default_stream() if pointer == 2 else external_stream(pointer)
 
 
 def copy_to_device(host: np.ndarray, device: Any, stream: Any) -> None:
@@ -554,12 +592,12 @@ def copy_to_device(host: np.ndarray, device: Any, stream: Any) -> None:
 
 def wait_for_device() -> None:
     """Block until the current device has finished all that was queued."""
-    cuda.synchronize()
+    synchronize()
 
 
 def wrap_memory(interface: dict[str, Any], owner: Any) -> Any:
     """Return a device array of memory that another library described and keeps."""
-    return cuda.from_cuda_array_interface(interface, owner=owner, sync=False)
+    return from_cuda_array_interface(interface, owner=owner, sync=False)
 
 
 def is_simulated() -> bool:

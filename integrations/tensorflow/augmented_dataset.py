@@ -57,6 +57,11 @@ def from_dataset(ds: Any, augmenter: Augmenter, *, first_epoch: int = 0, prefetc
         raise TypeError(f"`ds` must be a tf.data.Dataset, got {type(ds).__name__}.")
     if not isinstance(augmenter, Augmenter):
         raise TypeError(f"`augmenter` must be an Augmenter, got {type(augmenter).__name__}.")
+    if augmenter.device.kind != "cpu":
+        raise ValueError(
+            "`augmenter` must work on the CPU: what tf.data maps runs there. To augment on a GPU, "
+            'make a Loader and `as_dataset(loader, device="GPU:0")`.'
+        )
     spec = _checked_spec(_images_of(ds.element_spec), augmenter)
     size = augmenter.size or tuple(spec.shape[1:3])
     shape = augmenter.batch_shape(0, size, spec.shape[3])[1:]
@@ -67,7 +72,8 @@ def from_dataset(ds: Any, augmenter: Augmenter, *, first_epoch: int = 0, prefetc
         if len(images) == 0:
             return out
         ids = np.arange(first_id, first_id + len(images))
-        return augmenter.apply(images, ids, int(epoch), out)
+        augmenter.apply(images, ids, int(epoch), out)
+        return out
 
     def augmented(epoch: Any, first_id: Any, element: Any) -> Any:
         arguments = [_images_of(element), first_id, epoch]

@@ -1,0 +1,240 @@
+"""The road of pictures to a CUDA device and through the warp, ordered by streams and events.
+
+Two streams: one uploads, one computes. A thread waits for its own upload only, since it wants to
+use the pinned memory again; meanwhile the device warps what came before.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cuda_memory import Block, DevicePool, PinnedPool, PinnedScratch
+from .device_arrays import device_array
+from .device_batch import DeviceBatch
+from .minify import reduce_in_place
+from .plan import Plan
+from .sources import Located
+
+SMALL_PIECE = 2**16  # bytes: tables of different batches use the same memory again
+
+
+class Output(NamedTuple):
+    """What the warp needs to know beside the plan: the words of `warp_ragged`."""
+
+    fill_mode: str
+    cval: float
+    interpolation: str
+    layout: str
+    target: str
+
+
+class BatchPool:
+    """Makes batches; see `CudaPipeline.batches`."""
+
+    def __init__(self, pipeline: "CudaPipeline", memory: DevicePool) -> None:
+        self._pipeline, self._memory = pipeline, memory
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceBatch:
+        """Return a batch that is still to be filled."""
+        pipeline = self._pipeline
+        return DeviceBatch(
+            pipeline.cuda, self._memory, pipeline.index, pipeline.stream, shape, dtype
+        )
+
+
+class CudaPipeline:
+    """Everything that one `Augmenter` keeps on a device.
+
+    Parameters
+    ----------
+    index : int
+        Of the device, as `choose_device` returned it.
+    """
+
+    def __init__(self, index: int) -> None:
+        from ..kernels import cuda
+
+        self.cuda, self.index = cuda, index
+        with cuda.using(index):
+            self._uploading, self.stream = cuda.new_stream(), cuda.new_stream()
+        self._blocks = DevicePool(cuda, index)
+        self._pinned = PinnedPool(cuda)
+        self._launching = threading.Lock()  # Numba's simulator runs one kernel at a time
+        self._read: deque[tuple[Any, Any]] = deque()  # arrays of others that are still being read
+
+    def batches(self, max_free: int) -> "BatchPool":
+        """Return a pool of batches, which keeps the memory of so many that nobody holds."""
+        return BatchPool(self, DevicePool(self.cuda, self.index, max_free))
+
+    def finished(self, batch: DeviceBatch, kept: NDArray[np.bool_] | None) -> DeviceBatch:
+        """Return a batch all of whose work is queued; only some rows of it, if `kept` says so."""
+        with self.cuda.using(self.index):
+            if kept is not None:
+                batch = self._compress(batch, kept)
+            batch.finish()
+        return batch
+
+    def _compress(self, batch: DeviceBatch, kept: NDArray[np.bool_]) -> DeviceBatch:
+        """Copy the rows to be kept, neighbours at once."""
+        rows = np.flatnonzero(kept)
+        some = self.batches(0).empty((len(rows), *batch.shape[1:]), batch.dtype)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        start = 0
+        for run in np.split(rows, breaks) if len(rows) else []:
+            source = batch[int(run[0]) : int(run[-1]) + 1]
+            some[start : start + len(run)].copy_to_device(source, stream=self.stream)
+            start += len(run)
+        batch.finish()
+        return some
+
+    def locate(self, images: Any) -> tuple[Located, tuple[int, ...]]:
+        """Look at pictures on the device, (n, H, W, C), whatever library they are of."""
+        while self._read and self.cuda.is_done(self._read[0][0]):
+            self._read.popleft()
+        with self.cuda.using(self.index):
+            array = device_array(self.cuda, images, self.index, self.stream)
+        shape = tuple(int(length) for length in array.shape)
+        length = shape[1] * shape[2] * shape[3]
+        starts = np.arange(shape[0], dtype=np.int64) * length
+        sizes = np.empty((shape[0], 2), np.int64)
+        sizes[:] = shape[1:3]
+        return Located(array.reshape(array.size), starts, sizes), shape
+
+    @contextmanager
+    def scratch(self) -> Iterator[PinnedScratch]:
+        """Lend memory of the host that the device copies from by itself."""
+        with self.cuda.using(self.index):
+            scratch = PinnedScratch(self._pinned)
+            try:
+                yield scratch
+            finally:
+                scratch.close()
+
+    def warp_pinned(
+        self, located: Located, plan: Plan, rows: slice, output: Output, out: DeviceBatch
+    ) -> None:
+        """Upload pictures and queue their warp; returns when their memory may be used again.
+
+        Parameters
+        ----------
+        located : Located
+            In memory of `scratch`; overwritten where pictures are made smaller first.
+        plan : Plan
+            Of the whole batch.
+        rows : slice
+            Which rows of the batch the pictures are.
+        output : Output
+        out : DeviceBatch
+            The whole batch.
+        """
+        factors, sizes, maps = plan.fit(rows, located)
+        channels = _channels(out, output)
+        if factors is not None:
+            reduce_in_place(located, factors, channels)
+        used = int((located.starts + sizes[:, 0] * sizes[:, 1] * channels).max())
+        with self.cuda.using(self.index):
+            pixels = located.pixels[:used]
+            block = self._blocks.take(pixels.nbytes, self._uploading)
+            device = block.memory[: pixels.nbytes].view(pixels.dtype)
+            self.cuda.copy_to_device(pixels, device, self._uploading)
+            uploaded = self.cuda.new_event()
+            uploaded.record(self._uploading)
+            uploaded.wait(self.stream)
+            here = Located(device, located.starts, sizes)
+            self._warp(here, maps, plan.colour_of(rows), output, out[rows])
+            self._release(block)
+            uploaded.synchronize()
+
+    def warp_device(
+        self, located: Located, plan: Plan, rows: slice, output: Output, out: DeviceBatch
+    ) -> None:
+        """Queue the warp of pictures that lie on the device; parameters as of `warp_pinned`."""
+        factors, sizes, maps = plan.fit(rows, located)
+        channels = _channels(out, output)
+        with self.cuda.using(self.index):
+            pixels, starts, block = located.pixels, located.starts, None
+            if factors is not None:
+                block, pixels, starts = self._reduce(located, factors, sizes, channels)
+            here = Located(pixels, starts, sizes)
+            self._warp(here, maps, plan.colour_of(rows), output, out[rows])
+            if block is not None:
+                self._release(block)
+            done = self.cuda.new_event()
+            done.record(self.stream)
+            self._read.append((done, located.pixels))
+
+    def _reduce(
+        self,
+        located: Located,
+        factors: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        channels: int,
+    ) -> tuple[Block, Any, NDArray[np.int64]]:
+        """Queue the averaging of areas into memory of its own."""
+        lengths = sizes[:, 0] * sizes[:, 1] * channels
+        to = np.cumsum(lengths) - lengths
+        block = self._blocks.take(int(lengths.sum()) * located.pixels.dtype.itemsize, self.stream)
+        num_bytes = int(lengths.sum()) * located.pixels.dtype.itemsize
+        reduced = block.memory[:num_bytes].view(located.pixels.dtype)
+        with self._launching, self._tables() as upload:
+            self.cuda.reduce_ragged(
+                located.pixels, located.starts, located.sizes, factors, reduced, to, channels,
+                stream=self.stream, upload=upload,
+            )  # fmt: skip
+        return block, reduced, to
+
+    def _warp(
+        self,
+        located: Located,
+        inverse_maps: NDArray[np.float32],
+        colour: NDArray[np.float32] | None,
+        output: Output,
+        out: Any,
+    ) -> None:
+        with self._launching, self._tables() as upload:
+            self.cuda.warp_ragged(
+                located.pixels,
+                located.starts,
+                located.sizes,
+                inverse_maps,
+                out,
+                colour=colour,
+                stream=self.stream,
+                upload=upload,
+                **output._asdict(),
+            )
+
+    @contextmanager
+    def _tables(self) -> Iterator[Callable[[NDArray[np.uint8]], Any]]:
+        """Lend a function that brings what a launch is told to the device, in stream order."""
+        lent: list[tuple[NDArray[np.uint8], Block]] = []
+
+        def upload(table: NDArray[np.uint8]) -> Any:
+            pinned = self._pinned.take(max(table.nbytes, SMALL_PIECE))
+            block = self._blocks.take(max(table.nbytes, SMALL_PIECE), self.stream)
+            lent.append((pinned, block))
+            pinned[: table.nbytes] = table
+            device = block.memory[: table.nbytes]
+            self.cuda.copy_to_device(pinned[: table.nbytes], device, self.stream)
+            return device
+
+        yield upload
+        for pinned, block in lent:
+            self._pinned.give_back(pinned, self._release(block))
+
+    def _release(self, block: Block) -> Any:
+        """Give memory back that the computing stream still uses; return the event that ends it."""
+        event = self.cuda.new_event()
+        event.record(self.stream)
+        block.after.append(event)
+        self._blocks.give_back(block)
+        return event
+
+
+def _channels(out: DeviceBatch, output: Output) -> int:
+    return out.shape[3 if output.layout == "HWC" else 1]
