@@ -8,9 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from ...engine import Batch, Loader
+from .device_dataset import DeviceDataset
 
 
-def as_dataset(loader: Loader, *, sample_ids: bool = False, as_dict: bool = False) -> Any:
+def as_dataset(
+    loader: Loader,
+    *,
+    sample_ids: bool = False,
+    as_dict: bool = False,
+    device: str | None = None,
+) -> Any:
     """Return a dataset of the loader's batches, for `model.fit` and other tf.data users.
 
     TensorFlow takes each batch's memory as it is (64-byte aligned), without a copy. Python is
@@ -29,10 +36,15 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False, as_dict: bool = Fals
     as_dict : bool
         Give dictionaries with the keys "images", "labels", "weights", "sample_ids", as far as the
         source has them, for a training loop of your own.
+    device : str, optional
+        Where the tensors are to lie, such as "GPU:0". A loader that works on the CPU gives a
+        dataset that copies ahead to there, one batch; nothing can be added to it any more. For a
+        loader whose Augmenter works on a CUDA device it must be that device, and what is returned
+        is a `DeviceDataset`, an iterable of tensors that were never on the host.
 
     Returns
     -------
-    tf.data.Dataset
+    tf.data.Dataset or DeviceDataset
         Elements `(images, labels)`, `(images, labels, weights)`, or `images` alone, as the
         source has labels and weights. dtypes and shapes are static but for the number of
         pictures, which is static too with `drop_remainder`; the cardinality is known, unless
@@ -42,7 +54,8 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False, as_dict: bool = Fals
     ------
     ValueError
         If a finite loader stands in the middle of an epoch: a dataset gives whole epochs. If the
-        source has weights but no labels, which no tuple for `model.fit` can hold.
+        source has weights but no labels, which no tuple for `model.fit` can hold. If `device` is
+        none of TensorFlow's, or not the one of a loader that works on a CUDA device.
     TypeError
         If labels or weights are of a type that TensorFlow has no tensors of.
 
@@ -66,6 +79,14 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False, as_dict: bool = Fals
         values = {name: getattr(batch, name) for name in fields}
         return values if as_dict else _tuple_or_one(values)
 
+    if loader.augmenter.device.kind == "cuda":
+        if device is None:
+            raise ValueError(
+                "The loader's batches lie on a CUDA device, a tf.data.Dataset runs on the host. "
+                'Give `device="GPU:0"` for an iterable of tensors there.'
+            )
+        return DeviceDataset(loader, device, lambda: _whole_epochs(loader), element)
+
     def elements() -> Iterator[Any]:
         with closing(_whole_epochs(loader)) as batches:
             for batch in batches:
@@ -76,7 +97,10 @@ def as_dataset(loader: Loader, *, sample_ids: bool = False, as_dict: bool = Fals
     dataset = tf.data.Dataset.from_generator(elements, output_signature=signature)
     if loader.epochs is None or loader.on_error == "raise":  # "skip" may leave out a whole batch
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(_cardinality(loader)))
-    return dataset.with_options(_options())
+    dataset = dataset.with_options(_options())
+    if device is None:
+        return dataset
+    return dataset.apply(tf.data.experimental.prefetch_to_device(device, buffer_size=1))
 
 
 def _fields(loader: Loader, sample_ids: bool, as_dict: bool) -> list[str]:
