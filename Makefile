@@ -5,7 +5,7 @@ PACKAGE_FILES := $(shell find engine kernels integrations benchmarks fusewarp -n
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-lowest bench clean
+.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-cudasim test-lowest bench clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
@@ -54,6 +54,10 @@ test-nojit: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests as plai
 
 test-boundscheck: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests with Numba's bounds checks.
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -q -m 'not slow' tests/kernels
+
+test-cudasim: .venv/dev-ready .venv/files-$(FILE_LIST) ## The warp's tests against the CUDA kernels, in Numba's simulator.
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow and not gpu' \
+	  tests/kernels/test_warp.py tests/kernels/test_cuda.py tests/engine/test_cuda_augmenter.py
 
 .venv-lowest/ready: pyproject.toml .ci/lowest_versions.py
 	$(PYTHON) -m venv .venv-lowest
