@@ -57,7 +57,6 @@ FOUR = 4  # pixels of one thread, where rows can be cut into fours
 BLOCK_COLS, BLOCK_ROWS = 8, 16  # threads
 REDUCE_COLS, REDUCE_ROWS = 32, 4
 MOST_IMAGES = 65535  # of one launch: the third side of a grid
-ALIGNMENT = 16  # bytes: of the widest store
 LOW_WORD = np.int64(2**32 - 1)
 WORD = np.int64(32)
 WEIGHT_UNIT = np.float32(2.0**-32)
@@ -295,7 +294,7 @@ def launch(
         On the device; see `cuda_table.py`.
     pixels : (any,) device array of uint8, uint16 or float32
     out : (n * h * w * C,) device array
-        Of the type that `TARGETS` names; begins at a multiple of 16 bytes if `kind.is_in_fours`.
+        Of the type that `TARGETS` names; begins at a multiple of four elements' bytes if `kind.is_in_fours`.
     kind : Kind
     out_size : (height, width)
     cval : float32
@@ -317,9 +316,9 @@ def launch(
         )  # fmt: skip
 
 
-def can_go_in_fours(num_cols: int, address: int) -> bool:
+def can_go_in_fours(num_cols: int, out: Any) -> bool:
     """Tell whether four pixels that are neighbours in a row may be stored at once."""
-    return num_cols % FOUR == 0 and address % ALIGNMENT == 0
+    return num_cols % FOUR == 0 and address_of(out) % (FOUR * out.dtype.itemsize) == 0
 
 
 def warp_ragged(
@@ -382,7 +381,7 @@ def warp_ragged(
         interpolation=interpolation_code,
         is_mixed=mixes_channels(colour),
         is_planar=layout == "CHW",
-        is_in_fours=can_go_in_fours(size[1], address_of(out)),
+        is_in_fours=can_go_in_fours(size[1], out),
     )
     table = view_table(uploaded, len(starts), channels)
     launch(table, pixels, out.reshape(out.size), kind, tuple(size), level, stream)
