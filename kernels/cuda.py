@@ -10,7 +10,7 @@ is right to 4e-6.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -294,7 +294,7 @@ def launch(
         On the device; see `cuda_table.py`.
     pixels : (any,) device array of uint8, uint16 or float32
     out : (n * h * w * C,) device array
-        Of the type that `TARGETS` names; begins at a multiple of four elements' bytes if `kind.is_in_fours`.
+        Of the type that `TARGETS` names; see `can_go_in_fours`.
     kind : Kind
     out_size : (height, width)
     cval : float32
@@ -304,16 +304,25 @@ def launch(
     columns_a_block = BLOCK_COLS * (FOUR if kind.is_in_fours else 1)
     tiles = (-(-cols // columns_a_block), -(-rows // BLOCK_ROWS))
     kernel = make_warp_kernel(kind)
-    length = rows * cols * kind.channels
-    for first in range(0, len(table.starts), MOST_IMAGES):
-        part = Table(*(view[first : first + MOST_IMAGES] for view in table))
-        count = len(part.starts)
-        here = out[first * length : (first + count) * length]
-        configured = kernel[(*tiles, count), (BLOCK_COLS, BLOCK_ROWS), stream]
+    for part, here in _parts_of_a_grid(table, out, rows * cols * kind.channels):
+        grid = (*tiles, len(part.starts))
+        configured = kernel[grid, (BLOCK_COLS, BLOCK_ROWS), stream]
         configured(
             pixels, part.starts, part.sizes, part.maps, part.terms, part.colour,
             cval, np.uint32(rows), np.uint32(cols), here,
         )  # fmt: skip
+
+
+def _parts_of_a_grid(table: Table, out: Any, length: int) -> Iterator[tuple[Table, Any]]:
+    """Cut a batch into what one launch can take; usually it is whole, and no view is made."""
+    count = len(table.starts)
+    if count <= MOST_IMAGES:
+        yield table, out
+        return
+    for first in range(0, count, MOST_IMAGES):
+        rows = slice(first, min(first + MOST_IMAGES, count))
+        part = Table(*(view[rows] for view in table))
+        yield part, out[rows.start * length : rows.stop * length]
 
 
 def can_go_in_fours(num_cols: int, out: Any) -> bool:
