@@ -1,6 +1,7 @@
 """The figures of a GPU: what must move, rates, shares, the device's clock, and the report."""
 
 import contextlib
+import json
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fusewarp.benchmarks.peers import gpu_kernel
 from fusewarp.benchmarks.peers.gpu_clock import LAUNCHES_AT_ONCE, DeviceRunner, Queue
 from fusewarp.benchmarks.peers.gpu_work import BYTES, GpuWork, moved_bytes
 from fusewarp.benchmarks.results import Absent, Row, TableResult
+from fusewarp.engine.devices import Choice
 
 MACHINE = {
     "cpu": "Some CPU", "cores": 2, "system": "Linux", "python": "3.11", "busy": False,
@@ -268,3 +270,25 @@ def test_arguments_that_make_no_sense_are_refused(arguments, said, capsys, monke
 
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_command_hands_its_options_on_and_writes_both_files(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run(choice, batch_size, scale):
+        asked.append((choice, batch_size, scale))
+        return result()
+
+    choice = Choice("cuda", 1, "because")
+    monkeypatch.setattr(gpu, "choose_device", {"cuda:1": choice}.__getitem__)
+    monkeypatch.setattr(gpu, "run_gpu_bench", run)
+    options = ["--device", "cuda:1", "--quick", "--batch", "64", "--out", str(tmp_path / "a" / "b")]
+
+    assert gpu.main(options) == 0
+    assert asked == [(choice, 64, gpu.QUICK)]
+    assert (tmp_path / "a" / "b" / "gpu.md").read_text() == gpu.write_gpu_markdown(result())
+    assert json.loads((tmp_path / "a" / "b" / "gpu.json").read_text())["device"]["driver"] == [
+        12,
+        8,
+    ]
+    assert "| **name of kernel** |" in capsys.readouterr().out
