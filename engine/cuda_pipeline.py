@@ -20,6 +20,7 @@ from .minify import reduce_in_place
 from .plan import Plan
 from .sources import Located
 
+_LAUNCHING = threading.Lock()  # Numba's simulator runs one kernel at a time
 SMALL_PIECE = 2**16  # bytes: tables of different batches use the same memory again
 
 
@@ -64,7 +65,7 @@ class CudaPipeline:
             self._uploading, self.stream = cuda.new_stream(), cuda.new_stream()
         self._blocks = DevicePool(cuda, index)
         self._pinned = PinnedPool(cuda)
-        self._launching = threading.Lock()  # Numba's simulator runs one kernel at a time
+        self.own_batches = self.batches(max_free=4)  # fresh memory may stop the whole device
         self._read: deque[tuple[Any, Any]] = deque()  # arrays of others that are still being read
 
     def batches(self, max_free: int) -> "BatchPool":
@@ -82,7 +83,7 @@ class CudaPipeline:
     def _compress(self, batch: DeviceBatch, kept: NDArray[np.bool_]) -> DeviceBatch:
         """Copy the rows to be kept, neighbours at once."""
         rows = np.flatnonzero(kept)
-        some = self.batches(0).empty((len(rows), *batch.shape[1:]), batch.dtype)
+        some = self.own_batches.empty((len(rows), *batch.shape[1:]), batch.dtype)
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         start = 0
         for run in np.split(rows, breaks) if len(rows) else []:
@@ -98,12 +99,13 @@ class CudaPipeline:
             self._read.popleft()
         with self.cuda.using(self.index):
             array = device_array(self.cuda, images, self.index, self.stream)
+            pixels = array.reshape(array.size)
         shape = tuple(int(length) for length in array.shape)
         length = shape[1] * shape[2] * shape[3]
         starts = np.arange(shape[0], dtype=np.int64) * length
         sizes = np.empty((shape[0], 2), np.int64)
         sizes[:] = shape[1:3]
-        return Located(array.reshape(array.size), starts, sizes), shape
+        return Located(pixels, starts, sizes), shape
 
     @contextmanager
     def scratch(self) -> Iterator[PinnedScratch]:
@@ -181,7 +183,7 @@ class CudaPipeline:
         block = self._blocks.take(int(lengths.sum()) * located.pixels.dtype.itemsize, self.stream)
         num_bytes = int(lengths.sum()) * located.pixels.dtype.itemsize
         reduced = block.memory[:num_bytes].view(located.pixels.dtype)
-        with self._launching, self._tables() as upload:
+        with _LAUNCHING, self._tables() as upload:
             self.cuda.reduce_ragged(
                 located.pixels, located.starts, located.sizes, factors, reduced, to, channels,
                 stream=self.stream, upload=upload,
@@ -196,7 +198,7 @@ class CudaPipeline:
         output: Output,
         out: Any,
     ) -> None:
-        with self._launching, self._tables() as upload:
+        with _LAUNCHING, self._tables() as upload:
             self.cuda.warp_ragged(
                 located.pixels,
                 located.starts,
