@@ -113,8 +113,9 @@ def test_memory_is_flat_over_many_launches(cuda, driver):
         for _ in range(launches):
             plan.warp(out)
         driver.synchronize()
-        driver.current_context().deallocations.clear()  # Numba frees in batches
-        return driver.current_context().get_memory_info().free
+        context = driver.current_context()
+        context.memory_manager.deallocations.clear()  # Numba frees in batches
+        return context.get_memory_info().free
 
     before = free_bytes(100)
     after = free_bytes(LAUNCHES)
