@@ -64,7 +64,7 @@ def _check_device_array(array: Any, name: str) -> None:
     if isinstance(array, np.ndarray) or not hasattr(array, "copy_to_host"):
         raise TypeError(
             f"`{name}` must be a device array, got {type(array).__name__}; "
-            "`fusewarp.Augmenter(device=\"cuda\")` brings arrays to the device."
+            '`fusewarp.Augmenter(device="cuda")` brings arrays to the device.'
         )
     if not array.is_c_contiguous():
         raise ValueError(

@@ -2,7 +2,7 @@
 
 Needs no GPU: numba-cuda makes PTX, `ptxas` machine code, `nvdisasm` text (wheels: numba-cuda[cu12],
 nvidia-cuda-nvcc-cu12, nvidia-cuda-nvdisasm). Prints a Markdown table, or with ``--out`` writes the
-table and a JSON file beside it. ``--every`` compiles all specialisations, which takes an hour.
+table and a JSON file beside it. ``--every`` compiles all specialisations, which takes hours.
 """
 
 import argparse
@@ -267,7 +267,7 @@ def main() -> None:
     """Print or write the table."""
     parser = argparse.ArgumentParser(description="What the CUDA kernels cost, without a GPU.")
     parser.add_argument("--out", type=Path, help="write FILE.md and FILE.json instead of printing")
-    parser.add_argument("--every", action="store_true", help="all specialisations: an hour")
+    parser.add_argument("--every", action="store_true", help="all specialisations: hours")
     options = parser.parse_args()
     try:
         rows = measure_all(every_case() if options.every else covering_cases())

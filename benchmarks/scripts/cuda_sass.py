@@ -16,7 +16,7 @@ DIVISION = re.compile(r"MUFU\.(RCP|RSQ)|CALL\b")
 # Sixteen lanes a clock, in the unit of the reciprocals. F2FP and I2FP are no such.
 CONVERSION = re.compile(r"(I2F|F2I|F2F|I2I|FRND|MUFU)\b")
 FAST_CONVERSION = re.compile(r"I2FP\b")
-UNKNOWN_WAY = re.compile(r"(BRX|JMX|JMP|RET|BRXU|JMXU)\b")
+UNKNOWN_WAY = re.compile(r"(BRXU?|JMXU?|JMP)\b")
 
 
 class Instruction(NamedTuple):
@@ -81,7 +81,9 @@ def parse_sass(listing: str) -> list[Instruction]:
                 raise ValueError(f"Where {name} goes on cannot be read from a listing.")
             is_branch = name.split(".")[0] == "BRA"
             target = BRANCH_TARGET.search(operands) if is_branch else None
-            ends = (is_branch or name == "EXIT") and guard is None and "P" not in operands
+            # RET ends the subroutine of a division, which lies after the kernel.
+            can_end = name.split(".")[0] in ("BRA", "EXIT", "RET")
+            ends = can_end and guard is None and "P" not in operands
             if name != "NOP":
                 found.append((name, not ends, target[1] if target else None))
     instructions = [

@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 
 from fusewarp.benchmarks.scripts.cuda_code import covering_cases, every_case, resident_warps
+from fusewarp.benchmarks.scripts.cuda_reads import count_reads
 from fusewarp.benchmarks.scripts.cuda_sass import longest_way, parse_sass, read_code
 
 USAGE = """ptxas info    : Function properties for warp
@@ -99,3 +100,16 @@ def test_resident_warps():
     assert resident_warps(40, "sm_80") == 48
     assert resident_warps(41, "sm_80") == 40
     assert resident_warps(32, "sm_90") == 64
+
+
+def test_reads_of_a_picture_that_is_not_turned():
+    lines, amount = count_reads(1, 32, 4, 0)
+    # 32 neighbours of 3 bytes lie 3 bytes apart: 94 bytes from first to last, in one line or two.
+    assert 1 < lines < 2
+    # 5 rows of 99 bytes, or of 4 to 5 sectors, for 4 x 32 pixels.
+    assert 5 * 4 * 32 / 128 <= amount <= 5 * 5 * 32 / 128
+
+
+def test_a_row_turned_upright_touches_a_line_for_each_pixel():
+    lines, _ = count_reads(1, 32, 4, 90)
+    assert 31 < lines <= 32
