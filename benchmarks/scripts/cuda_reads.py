@@ -41,7 +41,8 @@ def places(out_rows: np.ndarray, out_cols: np.ndarray, angle_deg: float) -> np.n
     src_cols = sin * (out_rows - centre) + cos * (out_cols - centre) + centre
     rows = np.clip(np.floor(src_rows), 0, SIDE - 2).astype(np.int64)
     cols = np.clip(np.floor(src_cols), 0, SIDE - 2).astype(np.int64)
-    return (rows * SIDE + cols) * CHANNELS
+    first: np.ndarray = (rows * SIDE + cols) * CHANNELS
+    return first
 
 
 def count_reads(pixels: int, cols: int, rows: int, angle_deg: float) -> tuple[float, float]:

@@ -106,8 +106,9 @@ def test_reads_of_a_picture_that_is_not_turned():
     lines, amount = count_reads(1, 32, 4, 0)
     # 32 neighbours of 3 bytes lie 3 bytes apart: 94 bytes from first to last, in one line or two.
     assert 1 < lines < 2
-    # 5 rows of 99 bytes, or of 4 to 5 sectors, for 4 x 32 pixels.
-    assert 5 * 4 * 32 / 128 <= amount <= 5 * 5 * 32 / 128
+    # 7 tiles across: 99 bytes or 4 sectors a row, the last one 96. 56 down: 5 rows, the last one 4.
+    sectors, rows = (6 * 4 + 3) / 7, (55 * 5 + 4) / 56
+    assert amount == pytest.approx(sectors * rows * 32 / 128)
 
 
 def test_a_row_turned_upright_touches_a_line_for_each_pixel():
