@@ -10,6 +10,8 @@ is right to 4e-6.
 """
 
 import importlib
+import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, cuda
+from numba.core.errors import NumbaPerformanceWarning
 from numba.cuda import (
     current_context,
     device_array,
@@ -51,6 +54,9 @@ from .pixel import (
 )
 
 importlib.import_module("numba_cuda")  # without it, `numba.cuda` is Numba's own, deprecated one
+
+# A batch of few small pictures makes a small grid: nothing that its user could change.
+warnings.filterwarnings("ignore", "Grid size .* will likely", NumbaPerformanceWarning)
 
 SIMULATOR = "simulator"  # the name of the device that Numba simulates
 FOUR = 4  # pixels of one thread, where rows can be cut into fours
@@ -91,6 +97,12 @@ else:
     from numba import types
     from numba.cuda import from_cuda_array_interface
     from numba.cuda.extending import intrinsic
+    from numba.cuda.mathimpl import get_unary_impl_for_fn_and_ty
+    from numba.cuda.ufuncs import ufunc_db
+
+    # numba-cuda has `math.floor`, which gives an integer, but no code for `np.floor`.
+    floor = get_unary_impl_for_fn_and_ty(math.floor, types.float32)
+    ufunc_db().setdefault(np.floor, {"f->f": floor})
 
     @intrinsic
     def float_bits(typing_context, value):
@@ -381,6 +393,7 @@ def warp_ragged(
         block, starts, sizes, inverse_maps, colour,
         channels=channels, out_size=tuple(size), fill_code=fill_code,
     )  # fmt: skip
+    _check_apart(pixels, out)
     uploaded = to_device(block, stream=stream) if upload is None else upload(block)
     kind = Kind(
         channels=channels,
@@ -394,6 +407,12 @@ def warp_ragged(
     )
     table = view_table(uploaded, len(starts), channels)
     launch(table, pixels, out.reshape(out.size), kind, tuple(size), level, stream)
+
+
+def _check_apart(pixels: Any, out: Any) -> None:
+    first, second = address_of(pixels), address_of(out)
+    if first < second + out.nbytes and second < first + pixels.nbytes:
+        raise ValueError("`out` shares memory with `pixels`; pass memory of its own.")
 
 
 def address_of(array: Any) -> int:

@@ -82,8 +82,9 @@ def fixed_point(
 ) -> np.ndarray:
     """Return maps in units of 2**-32 pixels, (n, 2, 3) int64.
 
-    Positions add up modulo 2**64, so that only those of the four corners need to be in range: an
-    affine map goes farthest there.
+    An affine map goes farthest at the four corners; where those are in range, so are all sums. Each
+    entry is rounded to 2**-33 pixels, so that a position is off by as much for each row and column
+    before it: 3e-5 pixels after 250,000 of them.
 
     Raises
     ------

@@ -42,7 +42,7 @@ def check_device_arguments(
         raise TypeError(
             f"`pixels` needs 1 axis and dtype {known}; got {pixels.dtype} of shape {pixels.shape}."
         )
-    if STORED_TYPES.get(target) != np.dtype(out.dtype).name:
+    if STORED_TYPES.get(target) != out.dtype.name:
         raise TypeError(
             f"`target` must be one of {', '.join(STORED_TYPES)} and `out` of that type, uint16 for "
             f"bfloat16; got {target!r} and {out.dtype}."

@@ -106,8 +106,9 @@ def check_places(starts: np.ndarray, sizes: np.ndarray, num_elements: int, chann
     ends = starts + sizes[:, 0] * sizes[:, 1] * channels  # at most 2**46 elements: no overflow
     if starts.min() < 0 or starts.max() > num_elements or ends.max() > num_elements:
         bad = int(np.argmax((starts < 0) | (starts > num_elements) | (ends > num_elements)))
+        size = tuple(sizes[bad].tolist())
         raise ValueError(
-            f"Image {bad} begins at element {starts[bad]} and has the size {tuple(sizes[bad])}: "
+            f"Image {bad} begins at element {starts[bad]} and has the size {size}: "
             f"it does not lie within `pixels` of {num_elements} elements."
         )
 

@@ -171,3 +171,10 @@ def test_a_batch_of_none_launches_nothing(monkeypatch):
         zeros(0, dtype="uint8"), np.empty(0, np.int64), np.empty((0, 2), np.int64),
         np.empty((0, 2, 3), np.float32), pretend((0, 4, 8, 3), "float32"),
     )  # fmt: skip
+
+
+def test_out_must_not_share_memory_with_pixels():
+    shared = zeros(2, 4, 8, CHANNELS)
+    wrong = {"pixels": shared.reshape(shared.size), "starts": np.zeros(2, np.int64), "out": shared}
+    with pytest.raises(ValueError, match="shares memory"):
+        cuda.warp_ragged(**arguments(**wrong))

@@ -12,6 +12,7 @@ HOMES = {
         "compile_sum_loop = "
         'njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})',
     ],
+    "cuda.py": ["    @cuda.jit", "    @cuda.jit"],
 }
 
 
