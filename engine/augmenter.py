@@ -86,7 +86,9 @@ class Augmenter:
         self.layout: Layout = layout
         self.seed = _whole("seed", seed, 2**64)
         self.threads = resolve_threads(threads)
-        self._cuda = CudaPipeline(self.device.index) if self.device.kind == "cuda" else None
+        self._cuda = (
+            CudaPipeline(self.device.index, self.threads) if self.device.kind == "cuda" else None
+        )
 
     def apply(
         self,
@@ -164,7 +166,7 @@ class Augmenter:
     def _new_batch(self, shape: tuple[int, ...]) -> Any:
         if self._cuda is None:
             return empty_aligned(shape, self.dtype)
-        return self._cuda.batches(0).empty(shape, self.dtype)
+        return self._cuda.new_batch(shape, self.dtype)
 
     def finished(self, batch: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """Return a batch that is filled, or but those rows that are to be kept."""

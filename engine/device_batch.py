@@ -11,6 +11,7 @@ from .cuda_memory import Block, DevicePool
 from .dlpack import DLPackBuffer
 
 CPU, CUDA = 1, 2  # device types of DLPack
+PER_THREAD = 2  # the number of the default stream that each thread has
 
 
 class DeviceBatch:
@@ -76,7 +77,7 @@ class DeviceBatch:
         if self._done is None:
             raise RuntimeError("This batch is still being filled.")
         self._done.wait(stream)
-        self._block.readers.add(self._cuda.stream_pointer(stream))
+        self._block.readers[self._cuda.stream_pointer(stream)] = stream
         return self.array
 
     def copy_to_host(self) -> NDArray[Any]:
@@ -136,7 +137,10 @@ class DeviceBatch:
                 self._block.has_unknown_reader = True
                 self._wait()
                 return
-            self._block.readers.add(stream)
+            if stream == PER_THREAD:  # another thread would take it for its own
+                self._block.has_unknown_reader = True
+            else:
+                self._block.readers.setdefault(stream, None)
             self._done.wait(self._cuda.foreign_stream(stream))
 
     def _wait(self) -> None:
