@@ -100,8 +100,9 @@ class CudaPipeline:
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         start = 0
         for run in np.split(rows, breaks) if len(rows) else []:
-            source = batch[int(run[0]) : int(run[-1]) + 1]
-            some[start : start + len(run)].copy_to_device(source, stream=self.stream)
+            source = batch.rows(slice(int(run[0]), int(run[-1]) + 1))
+            target = some.rows(slice(start, start + len(run)))
+            target.copy_to_device(source, stream=self.stream)
             start += len(run)
         batch.finish()
         return some
@@ -160,7 +161,7 @@ class CudaPipeline:
                 uploaded.record(self._uploading)
                 uploaded.wait(self.stream)
                 here = Located(device, located.starts, sizes)
-                self._warp(here, maps, plan.colour_of(rows), output, out[rows])
+                self._warp(here, maps, plan.colour_of(rows), output, out.rows(rows))
             finally:  # after an error too: the pinned memory is lent to others next
                 self._release(block, self._uploads)
                 uploaded.synchronize()
@@ -177,7 +178,7 @@ class CudaPipeline:
                 if factors is not None:
                     block, pixels, starts = self._reduce(located, factors, sizes, channels)
                 here = Located(pixels, starts, sizes)
-                self._warp(here, maps, plan.colour_of(rows), output, out[rows])
+                self._warp(here, maps, plan.colour_of(rows), output, out.rows(rows))
             finally:
                 if block is not None:
                     self._release(block, self._blocks)

@@ -267,6 +267,17 @@ def test_a_batch_may_die_on_a_thread_that_never_used_the_device(late):
     assert late.orphans == 0
 
 
+def test_cached_pictures_show_what_they_show_on_the_cpu(late, photo_folder):
+    """A JPEG of 33 rows that is kept at half scale is 16.5 rows high, in 17 rows."""
+    source = FolderSource(photo_folder)
+
+    def batches(device):
+        return list(Loader(source, make(device), 4, epochs=2, cache="memory"))
+
+    for there, here in zip(batches("cuda"), batches("cpu"), strict=True):
+        np.testing.assert_array_equal(there.images.copy_to_host(), here.images)
+
+
 def test_rows_that_were_skipped(late, photo_folder):
     broken = photo_folder / "cat" / "01.jpg"
     broken.write_bytes(broken.read_bytes()[:100])

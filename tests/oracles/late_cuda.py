@@ -95,6 +95,7 @@ class DeviceArray:
         self.cuda, self.data, self.owner = cuda, data, owner
         self.shape, self.dtype = data.shape, data.dtype
         self.size, self.nbytes = data.size, data.nbytes
+        self.stream = 0  # of whoever writes it: the default one
 
     def __getitem__(self, key):
         assert isinstance(key, slice)
@@ -144,6 +145,7 @@ class LateCuda:
         self._lock = threading.RLock()
         self._streams = weakref.WeakValueDictionary()
         self._current = threading.local()
+        self.default_stream = Stream(self)
 
     # What runs when.
 
@@ -210,6 +212,8 @@ class LateCuda:
         return id(stream.queue)
 
     def foreign_stream(self, pointer):
+        if pointer in (0, 1):
+            return self.default_stream
         if pointer not in self._streams:
             raise RuntimeError(f"CUDA_ERROR_INVALID_HANDLE: there is no stream {pointer}")
         return self._streams[pointer]
