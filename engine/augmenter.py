@@ -168,7 +168,7 @@ class Augmenter:
     def _new_batch(self, shape: tuple[int, ...]) -> Any:
         if self._cuda is None:
             return empty_aligned(shape, self.dtype)
-        return self._cuda.new_batch(shape, self.dtype)
+        return self._cuda.own_batches.empty(shape, self.dtype)
 
     def finished(self, batch: Any, kept: NDArray[np.bool_] | None = None) -> Any:
         """Return a batch that is filled, or but those rows that are to be kept."""

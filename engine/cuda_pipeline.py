@@ -22,9 +22,9 @@ from .plan import Plan
 from .sources import Located
 from .staging import Staging
 
+_LAUNCHING = threading.Lock()  # Numba's simulator runs one kernel at a time
 SMALL_PIECE = 2**16  # bytes: tables of different batches use the same memory again
 BUSY_UPLOADS = 4  # that wait for the warp, before an upload waits for one of them
-_simulator = threading.Lock()  # Numba's simulator runs one kernel at a time, whoever starts it
 
 
 class Output(NamedTuple):
@@ -40,15 +40,12 @@ class Output(NamedTuple):
 class BatchPool:
     """Makes batches; see `CudaPipeline.batches`."""
 
-    def __init__(self, pipeline: "CudaPipeline", memory: DevicePool) -> None:
-        self._pipeline, self._memory = pipeline, memory
+    def __init__(self, cuda: Any, index: int, stream: Any, memory: DevicePool) -> None:
+        self._cuda, self._index, self._stream, self._memory = cuda, index, stream, memory
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceBatch:
         """Return a batch that is still to be filled."""
-        pipeline = self._pipeline
-        return DeviceBatch(
-            pipeline.cuda, self._memory, pipeline.index, pipeline.stream, shape, dtype
-        )
+        return DeviceBatch(self._cuda, self._memory, self._index, self._stream, shape, dtype)
 
 
 class CudaPipeline:
@@ -70,20 +67,16 @@ class CudaPipeline:
             self._uploading, self.stream = cuda.new_stream(), cuda.new_stream()
         self._uploads = DevicePool(cuda, index, threads + BUSY_UPLOADS, BUSY_UPLOADS)
         self._blocks = DevicePool(cuda, index)
-        self._own_batches = self.batches(2)
         self._pinned = PinnedPool(cuda, threads + PinnedPool.MIN_BUSY)
-        self._launching = _simulator if cuda.is_simulated() else threading.Lock()
+        self.own_batches = self.batches(max_free=4)  # fresh memory may stop the whole device
         self._reading = threading.Lock()
         self._read: deque[tuple[Any, Any]] = deque()  # arrays of others that are still being read
         weakref.finalize(self, _wait_until_read, self._read).atexit = False
 
     def batches(self, max_free: int) -> "BatchPool":
         """Return a pool of batches, which keeps the memory of so many that nobody holds."""
-        return BatchPool(self, DevicePool(self.cuda, self.index, max_free))
-
-    def new_batch(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceBatch:
-        """Return a batch that is still to be filled."""
-        return self._own_batches.empty(shape, dtype)
+        memory = DevicePool(self.cuda, self.index, max_free)
+        return BatchPool(self.cuda, self.index, self.stream, memory)
 
     def finished(self, batch: DeviceBatch, kept: NDArray[np.bool_] | None) -> DeviceBatch:
         """Return a batch all of whose work is queued; only some rows of it, if `kept` says so."""
@@ -96,7 +89,7 @@ class CudaPipeline:
     def _compress(self, batch: DeviceBatch, kept: NDArray[np.bool_]) -> DeviceBatch:
         """Copy the rows to be kept, neighbours at once."""
         rows = np.flatnonzero(kept)
-        some = self.new_batch((len(rows), *batch.shape[1:]), batch.dtype)
+        some = self.own_batches.empty((len(rows), *batch.shape[1:]), batch.dtype)
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         start = 0
         for run in np.split(rows, breaks) if len(rows) else []:
@@ -112,12 +105,13 @@ class CudaPipeline:
         with self.cuda.using(self.index):
             self._let_go_what_was_read()
             array = device_array(self.cuda, images, self.index, self.stream)
+            pixels = array.reshape(array.size)
         shape = tuple(int(length) for length in array.shape)
         length = shape[1] * shape[2] * shape[3]
         starts = np.arange(shape[0], dtype=np.int64) * length
         sizes = np.empty((shape[0], 2), np.int64)
         sizes[:] = shape[1:3]
-        return Located(array.reshape(array.size), starts, sizes), shape
+        return Located(pixels, starts, sizes), shape
 
     @contextmanager
     def scratch(self) -> Iterator[PinnedScratch]:
@@ -211,7 +205,7 @@ class CudaPipeline:
         block = self._blocks.take(int(lengths.sum()) * located.pixels.dtype.itemsize, self.stream)
         num_bytes = int(lengths.sum()) * located.pixels.dtype.itemsize
         reduced = block.memory[:num_bytes].view(located.pixels.dtype)
-        with self._launching, self._tables() as upload:
+        with _LAUNCHING, self._tables() as upload:
             self.cuda.reduce_ragged(
                 located.pixels, located.starts, located.sizes, factors, reduced, to, channels,
                 stream=self.stream, upload=upload,
@@ -226,7 +220,7 @@ class CudaPipeline:
         output: Output,
         out: Any,
     ) -> None:
-        with self._launching, self._tables() as upload:
+        with _LAUNCHING, self._tables() as upload:
             self.cuda.warp_ragged(
                 located.pixels,
                 located.starts,

@@ -82,7 +82,8 @@ def choose_device(device: str) -> Choice:
         choice = _first_usable()
         _say_auto(choice)
         return choice
-    card = _pick(cuda_devices(), _cuda_index(device))
+    index = _cuda_index(device)
+    card = _pick(cuda_devices(), index)
     _check_capability(card)
     return Choice("cuda", card.index, f'{_describe(card)}, as device="{device}" says.')
 

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .decode import CHANNELS, ColorMode, Decoded, Extent, Room, decode_image, decode_into
 from .errors import SampleError
+from .listing import EXTENSIONS, Listing
 from .sources import checked_ids, has_own_read, select_fields
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp")
 DecodeWay = Literal["fast", "exact"]
 Files = TypeVar("Files", bound="FileSource")
 
@@ -140,13 +140,20 @@ class FolderSource(FileSource):
         the colours, which takes 8 % off the time; a photo is 46 to 55 dB from the "exact" one once
         it is warped, and its JPEG was 38 to 54 dB from the scene. "exact" interpolates, as Pillow.
 
+    index : path, optional
+        A file that keeps the listing, made if it is not there: later only the directories are
+        looked at, not their files. What was added, removed or renamed since is noticed; several
+        folders need an index each.
+
     Raises
     ------
     FileNotFoundError, NotADirectoryError
         If the folder, or one of `classes`, is not there.
     ValueError
         If there are no pictures, a class has none, or there is one class only (name it in
-        `classes` if that is meant).
+        `classes` if that is meant); if the file `index` is something else.
+    OSError
+        If a directory cannot be read, or the index not written.
     """
 
     def __init__(
@@ -157,15 +164,19 @@ class FolderSource(FileSource):
         color_mode: ColorMode = "rgb",
         labelled: bool = True,
         decode: DecodeWay = "fast",
+        index: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(folder, color_mode=color_mode, decode=decode)
-        self.names = [] if labelled else _pictures_below(self.folder)
+        listing = Listing(self.folder, index)
         if labelled:
-            self._list_classes(classes)
+            self._list_classes(listing, classes)
+        else:
+            self.names = _some_pictures(listing, self.folder, "")
+        listing.keep()
 
-    def _list_classes(self, classes: Sequence[str] | None) -> None:
+    def _list_classes(self, listing: Listing, classes: Sequence[str] | None) -> None:
         self.class_names = _class_names(self.folder) if classes is None else _checked_names(classes)
-        listed = [_pictures_below(self.folder / name) for name in self.class_names]
+        listed = [_some_pictures(listing, self.folder, name) for name in self.class_names]
         for class_name, names in zip(self.class_names, listed, strict=True):
             self.names += [f"{Path(class_name).as_posix()}/{name}" for name in names]
         counts = [len(names) for names in listed]
@@ -190,6 +201,15 @@ def _existing_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; name the folder that the pictures are in.")
     return folder
+
+
+def _some_pictures(listing: Listing, folder: Path, name: str) -> list[str]:
+    """Return the pictures below a directory of the folder, of which there must be some."""
+    where = _existing_folder(folder / name)
+    pictures = listing.below(Path(name).as_posix() if name else "")
+    if not pictures:
+        raise ValueError(f"{where} holds no pictures (looked for {', '.join(EXTENSIONS)}).")
+    return pictures
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -228,26 +248,3 @@ class _Paths(Sequence[Path]):
         if isinstance(index, slice):
             return [self._folder / name for name in self._names[index]]
         return self._folder / self._names[index]
-
-
-def _pictures_below(folder: Path) -> list[str]:
-    """Return the pictures of a folder, by their paths within it with forward slashes."""
-    root = os.path.join(_existing_folder(folder), "")
-    names = [path[len(root) :].replace(os.sep, "/") for path in _walk(folder)]
-    if not names:
-        raise ValueError(f"{folder} holds no pictures (looked for {', '.join(EXTENSIONS)}).")
-    return names
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    """Yield the pictures in an order that does not depend on the file system."""
-    for directory, subdirectories, files in os.walk(folder, onerror=_raise):
-        subdirectories[:] = sorted(name for name in subdirectories if name[0] != ".")
-        for name in sorted(files):
-            if name[0] != "." and name.lower().endswith(EXTENSIONS):
-                yield os.path.join(directory, name)
-
-
-def _raise(error: OSError) -> None:
-    """Stop at a folder that cannot be listed: os.walk would leave its pictures out silently."""
-    raise error

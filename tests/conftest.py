@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,3 +28,53 @@ def photo_folder(tmp_path: Path) -> Path:
             suffix = "png" if number == 2 else "jpg"
             picture.save(folder / name / f"{number:02d}.{suffix}", quality=95)
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu",
+        action="store_true",
+        help="run what needs a CUDA device, and the warp's suite on it",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gpu"):
+        from oracles import backend
+
+        backend.use_card()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--gpu"):
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device: pytest --gpu"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" not in metafunc.fixturenames:
+        return
+    from oracles import backend
+
+    if backend.names() != [backend.CPU]:
+        metafunc.parametrize("backend", backend.names(), indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Let `oracles.backend` warp on the CPU, in the simulator, or on the CPU and on a card."""
+    from oracles import backend
+
+    with backend.using(getattr(request, "param", backend.CPU)) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def on_cuda() -> Iterator[None]:
+    """Let `oracles.backend` warp by the CUDA kernels, for a module that has `cuda_or_skip`."""
+    from oracles import backend
+
+    with backend.using(backend.CUDA):
+        yield

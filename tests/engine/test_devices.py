@@ -280,3 +280,12 @@ def test_a_driver_that_refuses_is_told_from_none(tmp_path, error, why):
     (cuda,) = ask("cuda", LD_LIBRARY_PATH=str(tmp_path))
     assert cuda.startswith("DeviceError NVIDIA's driver ")
     assert why in cuda
+
+
+def test_a_wrong_word_is_named_even_where_there_is_no_driver(monkeypatch):
+    def no_driver():
+        raise DeviceError("There is no driver.", "Install it.")
+
+    monkeypatch.setattr(devices, "cuda_devices", no_driver)
+    with pytest.raises(ValueError, match="got 'gpu'"):
+        choose_device("gpu")

@@ -70,53 +70,12 @@ def test_fast_loops_equal_generic_loop_for_all_pixels(channels, source, diagonal
         np.testing.assert_allclose(fast, slow, atol=max(0.01, 2e-5 * levels), rtol=0)
 
 
-@pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("source", SOURCES)
-def test_an_unmoved_image_stays_as_it_is(source, channels):
-    images, maps, _ = plan(4, (7, 9), (7, 9), True, channels, source)
-    maps[:] = np.eye(2, 3)
-    out = np.empty(images.shape, np.float32)
-    warp(images, maps, out)
-    np.testing.assert_array_equal(out, images)
-
-
-def test_white_stays_white():
-    """Between equal levels there is no other: 255.00003 would not fit into 8 bits."""
-    for channels in CHANNELS:
-        _, maps, _ = plan(5, (31, 29), (40, 41), True, channels)
-        images = np.full((2, 31, 29, channels), 255, np.float32)
-        out = np.empty((2, 40, 41, channels), np.float32)
-        warp(images, maps, out)
-        np.testing.assert_array_equal(out, 255)
-
-
 @pytest.mark.parametrize("width", [255, 256, 257, 513])
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_wide_targets_are_made_in_tiles(channels, width):
     images, maps, colour = plan(6, (40, 300), (3, width), True, channels)
     fast, slow = both(images, maps, (2, 3, width, channels), colour=colour, fill_mode="reflect")
     np.testing.assert_allclose(fast, slow, atol=0.01, rtol=0)
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_ragged_images_equal_each_by_itself(channels):
-    rng = np.random.default_rng(7)
-    sizes = np.array([[9, 14], [1, 2], [30, 5], [2, 2], [17, 16]])
-    gaps = rng.integers(0, 5, len(sizes))
-    lengths = sizes.prod(1) * channels
-    starts = np.cumsum(gaps + lengths) - lengths
-    pixels = rng.integers(0, 256, starts[-1] + lengths[-1], np.uint8)
-    maps = reference.random_inverse_maps(rng, len(sizes), (9, 14), (11, 37))
-    colour = rng.uniform(-1, 1, (len(sizes), channels, channels + 1)).astype(np.float32)
-    order = rng.permutation(len(sizes))
-    out = np.empty((len(sizes), 11, 37, channels), np.float32)
-    warp_ragged(pixels, starts[order], sizes[order], maps, out, colour=colour, fill_mode="wrap")
-    for row, at in enumerate(order):
-        image = pixels[starts[at] : starts[at] + lengths[at]].reshape(1, *sizes[at], channels)
-        expected = np.empty((1, 11, 37, channels), np.float32)
-        part = slice(row, row + 1)
-        warp(image, maps[part], expected, colour=colour[part], fill_mode="wrap")
-        np.testing.assert_array_equal(out[row], expected[0])
 
 
 def test_one_narrow_image_sends_all_to_the_generic_loop():

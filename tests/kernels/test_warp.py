@@ -8,10 +8,15 @@ import pytest
 import scipy.ndimage
 from skimage import data
 
-from fusewarp.kernels import warp
+from oracles import backend
 from oracles import warp_reference as reference
+from oracles.backend import warp, warp_ragged
 
-SHAPES = [(7, 9), (12, 5), (1, 1), (1, 6), (5, 1), (2, 2), (3, 11)]
+pytestmark = pytest.mark.usefixtures("backend")
+
+# Of source and target. CUDA stores rows of 12 four pixels at a time, rows of 11 one by one.
+SHAPES = [((7, 9), (6, 12)), ((12, 5), (6, 11)), ((1, 1), (6, 11)), ((1, 6), (6, 12))]
+SHAPES += [((5, 1), (6, 11)), ((2, 2), (6, 12)), ((3, 11), (6, 11))]
 TOLERANCE = 0.005 / 255  # of the source's range: a hundredth of a level is asked of uint8 images
 RANGES = {"uint8": 255, "uint16": 65535, "float32": 255}
 PAIRS = [("uint8", "float32"), ("uint16", "float32"), ("float32", "float32")]
@@ -33,9 +38,9 @@ def run(images, maps, out_shape, dtype="float32", layout="HWC", **options):
     return out if layout == "HWC" else out.transpose(0, 2, 3, 1)
 
 
-def check_against_reference(source, target, channels, shape, fill_mode, interpolation, layout):
-    rng = seeded(source, target, channels, shape, fill_mode, interpolation, layout)
-    out_shape = (6, 11)
+def check_against_reference(source, target, channels, shapes, fill_mode, interpolation, layout):
+    rng = seeded(source, target, channels, shapes, fill_mode, interpolation, layout)
+    shape, out_shape = shapes
     images = reference.random_images(rng, (3, *shape, channels), source)
     maps = reference.random_inverse_maps(rng, 3, shape, out_shape)
     options = {"fill_mode": fill_mode, "interpolation": interpolation, "cval": 31.0}
@@ -67,27 +72,33 @@ def grid(pairs):
 @pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
 @pytest.mark.parametrize(("source", "target", "channels"), grid(PAIRS))
 def test_warp_equals_reference(source, target, channels, fill_mode, interpolation):
-    for shape in SHAPES:
-        check_against_reference(source, target, channels, shape, fill_mode, interpolation, "HWC")
+    for shapes in SHAPES:
+        check_against_reference(source, target, channels, shapes, fill_mode, interpolation, "HWC")
 
 
 @pytest.mark.parametrize("interpolation", reference.INTERPOLATIONS)
 @pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_warp_planar_equals_reference(channels, fill_mode, interpolation):
-    for shape in SHAPES:
+    for shapes in SHAPES:
         check_against_reference(
-            "uint8", "float32", channels, shape, fill_mode, interpolation, "CHW"
+            "uint8", "float32", channels, shapes, fill_mode, interpolation, "CHW"
         )
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:overflow encountered in cast"
+)  # the simulator: 65520 in float16
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
 @pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
 @pytest.mark.parametrize(("source", "target", "channels"), grid(PAIRS + OTHER_PAIRS))
 def test_every_pair_of_types_equals_reference(source, target, channels, fill_mode, layout):
     for interpolation in reference.INTERPOLATIONS:
-        check_against_reference(source, target, channels, (7, 9), fill_mode, interpolation, layout)
+        for shapes in [((7, 9), (6, 12)), ((7, 9), (6, 11))]:
+            check_against_reference(
+                source, target, channels, shapes, fill_mode, interpolation, layout
+            )
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -164,6 +175,7 @@ def test_uint8_is_rounded_half_up_and_clipped():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("fill_mode", reference.FILL_MODES)
 def test_huge_positions_read_inside_the_image(fill_mode, channels, number):
+    backend.skip_on_cuda("refused there: see test_cuda.py")
     images = np.full((1, 4, 5, channels), 100, np.uint8)
     maps = np.full((1, 2, 3), number, np.float32)
     maps[0, 1, 1] = -number  # sums of both signs overflow to infinity, or cancel
@@ -172,6 +184,7 @@ def test_huge_positions_read_inside_the_image(fill_mode, channels, number):
 
 
 def test_nearest_holds_the_edge_at_huge_positions():
+    backend.skip_on_cuda("refused there: see test_cuda.py")
     images = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
     maps = np.array([[[1e30, 0, 0], [0, 0, -1e30]]], np.float32)
     np.testing.assert_array_equal(run(images, maps, (2, 1))[0, :, 0, 0], [0, 8])
@@ -220,6 +233,42 @@ def test_a_pixel_does_not_depend_on_its_batch(channels):
         np.testing.assert_array_equal(alone[0], together[n])
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("source", RANGES)
+def test_an_unmoved_image_stays_as_it_is(source, channels):
+    images = reference.random_images(seeded(source, channels), (2, 7, 9, channels), source)
+    maps = np.tile(np.eye(2, 3, dtype=np.float32), (2, 1, 1))
+    np.testing.assert_array_equal(run(images, maps, (7, 9)), images)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_white_stays_white(channels):
+    """Between equal levels there is no other: 255.00003 would not fit into 8 bits."""
+    maps = reference.random_inverse_maps(seeded("white", channels), 2, (31, 29), (40, 41))
+    images = np.full((2, 31, 29, channels), 255, np.float32)
+    np.testing.assert_array_equal(run(images, maps, (40, 41)), 255)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_ragged_images_equal_each_by_itself(channels):
+    rng = np.random.default_rng(7)
+    sizes = np.array([[9, 14], [1, 2], [30, 5], [2, 2], [17, 16]])
+    gaps = rng.integers(0, 5, len(sizes))
+    lengths = sizes.prod(1) * channels
+    starts = np.cumsum(gaps + lengths) - lengths
+    pixels = rng.integers(0, 256, starts[-1] + lengths[-1], np.uint8)
+    maps = reference.random_inverse_maps(rng, len(sizes), (9, 14), (5, 37))
+    colour = rng.uniform(-1, 1, (len(sizes), channels, channels + 1)).astype(np.float32)
+    order = rng.permutation(len(sizes))
+    out = np.full((len(sizes), 5, 37, channels), np.nan, np.float32)
+    warp_ragged(pixels, starts[order], sizes[order], maps, out, colour=colour, fill_mode="wrap")
+    for row, at in enumerate(order):
+        image = pixels[starts[at] : starts[at] + lengths[at]].reshape(1, *sizes[at], channels)
+        part = slice(row, row + 1)
+        expected = run(image, maps[part], (5, 37), colour=colour[part], fill_mode="wrap")
+        np.testing.assert_array_equal(out[row], expected[0])
+
+
 def test_a_batch_of_none_writes_nothing():
     out = np.empty((0, 4, 5, 3), np.float32)
     warp(np.empty((0, 2, 3, 3), np.uint8), np.empty((0, 2, 3), np.float32), out)
@@ -248,6 +297,7 @@ def test_sources_name_the_images_that_are_warped(channels):
     ],
 )
 def test_sources_that_do_not_fit_are_refused(sources, message):
+    backend.skip_on_cuda("`warp_ragged` alone runs there")
     maps = np.tile(np.float32([[1, 0, 0], [0, 1, 0]]), (2, 1, 1))
     out = np.zeros((2, 5, 6, 3), np.float32)
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
