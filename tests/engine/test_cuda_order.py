@@ -85,6 +85,24 @@ def test_pictures_that_are_made_smaller_first(late, images, is_there):
         np.testing.assert_array_equal(batch.copy_to_host(), expected(LARGE, IDS[:12], epoch))
 
 
+def test_the_warp_comes_after_the_upload(late):
+    """However early one stream is, and late the other."""
+    augmenter = make(threads=1)
+    late.eager.add(augmenter._cuda.stream.queue)
+    for epoch in range(3):
+        batch = augmenter.apply(IMAGES, IDS, epoch)
+        np.testing.assert_array_equal(batch.copy_to_host(), expected(IMAGES, IDS, epoch))
+
+
+def test_an_upload_comes_after_the_warp_of_what_it_overwrites(late):
+    augmenter = make(threads=1)
+    late.eager.add(augmenter._cuda._uploading.queue)
+    batches = [augmenter.apply(IMAGES[::-1] if e % 2 else IMAGES, IDS, e) for e in range(12)]
+    for epoch, batch in enumerate(batches):
+        images = IMAGES[::-1] if epoch % 2 else IMAGES
+        np.testing.assert_array_equal(batch.copy_to_host(), expected(images, IDS, epoch))
+
+
 def test_several_threads_use_one_augmenter(late):
     augmenter = make(threads=2)
     there = late.array(IMAGES)

@@ -54,6 +54,13 @@ class Queue:
     work: deque = field(default_factory=deque)
 
 
+@dataclass(eq=False)
+class Wait:
+    """What comes after it in a queue comes after a mark of another."""
+
+    mark: Mark
+
+
 class Stream:
     """A handle of a queue. The queue outlives it, as work outlives a stream that is destroyed."""
 
@@ -77,7 +84,7 @@ class Event:
     def wait(self, stream):
         self.cuda.check_current()
         if self.mark is not None and not self.mark.is_reached:
-            self.cuda.queue(stream, lambda mark=self.mark: self.cuda.run_to(mark))
+            self.cuda.queue(stream, Wait(self.mark))
 
     def synchronize(self):
         if self.mark is not None:
@@ -138,6 +145,7 @@ class LateCuda:
     def __init__(self, capacity=2**40):
         self.capacity = capacity
         self.queues = []
+        self.eager = set()  # queues that run at once what no other holds up
         self.used_bytes, self.allocations, self.pinned_allocations = 0, 0, 0
         self.device_waits = 0
         self.orphans = 0  # freed by a thread that has no current device: CUDA refuses that
@@ -150,8 +158,15 @@ class LateCuda:
     # What runs when.
 
     def queue(self, stream, work):
+        queue = stream.queue
         with self._lock:
-            stream.queue.work.append(work)
+            queue.work.append(work)
+            while queue in self.eager and queue.work and not self._is_blocked(queue.work[0]):
+                self._step(queue)
+
+    @staticmethod
+    def _is_blocked(work):
+        return isinstance(work, Wait) and not work.mark.is_reached
 
     def run(self, queue):
         with self._lock:
@@ -171,6 +186,8 @@ class LateCuda:
         work = queue.work.popleft()
         if isinstance(work, Mark):
             work.is_reached = True
+        elif isinstance(work, Wait):
+            self.run_to(work.mark)
         else:
             work()
 
