@@ -86,7 +86,9 @@ class Augmenter:
         self.layout: Layout = layout
         self.seed = _whole("seed", seed, 2**64)
         self.threads = resolve_threads(threads)
-        self._cuda = CudaPipeline(self.device.index) if self.device.kind == "cuda" else None
+        self._cuda = (
+            CudaPipeline(self.device.index, self.threads) if self.device.kind == "cuda" else None
+        )
 
     def apply(
         self,
@@ -120,9 +122,13 @@ class Augmenter:
         ------
         ValueError, TypeError
             If shapes, types or ids do not fit.
+        DeviceMemoryError
+            If the device has not the memory that the batch needs.
         """
+        if self._cuda is not None and out is not None:
+            raise ValueError("`out` is for the CPU; on a CUDA device `apply` returns a batch.")
         if self._cuda is not None and not isinstance(images, np.ndarray | list | tuple):
-            return self._apply_on_device(images, sample_ids, epoch, out)
+            return self._apply_on_device(images, sample_ids, epoch)
         first = _first_image(images)
         ids = _checked_ids(sample_ids, len(images))
         size = self._output_size(images, first)
@@ -143,11 +149,9 @@ class Augmenter:
         run_slices(warp_slice, len(ids), self.threads)
         return self.finished(batch)
 
-    def _apply_on_device(self, images: Any, sample_ids: ArrayLike, epoch: int, out: Any) -> Any:
+    def _apply_on_device(self, images: Any, sample_ids: ArrayLike, epoch: int) -> Any:
         """Augment pictures that lie on the device."""
         assert self._cuda is not None
-        if out is not None:
-            raise ValueError("`out` is for the CPU; on a CUDA device `apply` returns a batch.")
         located, (count, *side, channels) = self._cuda.locate(images)
         ids = _checked_ids(sample_ids, count)
         size = self.size or (side[0], side[1])

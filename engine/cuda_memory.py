@@ -1,10 +1,11 @@
 """Memory of a CUDA device that is used again, in the order of streams.
 
-Nothing here waits for the whole device, with one exception: a batch that went to a consumer who
-did not say on which stream it works.
+Nothing here waits for the whole device, with one exception: memory that went to a consumer who did
+not say on which stream it works, or has destroyed that stream.
 """
 
 import threading
+import weakref
 from collections import deque
 from typing import Any
 
@@ -26,6 +27,9 @@ class Block:
     memory : (bytes,) uint8 device array
     after : list of events
         Of the streams that still read it.
+    readers : dict of int to stream
+        By their numbers, who may have queued more since. A stream of our own is kept alive; of
+        another library's there is but the number (None).
     has_unknown_reader : bool
         Somebody may read it on a stream that we were not told.
     """
@@ -33,8 +37,12 @@ class Block:
     def __init__(self, memory: Any) -> None:
         self.memory = memory
         self.after: list[Any] = []
-        self.readers: set[int] = set()
+        self.readers: dict[int, Any] = {}
         self.has_unknown_reader = False
+
+
+_pools: "weakref.WeakSet[DevicePool]" = weakref.WeakSet()
+_pools_lock = threading.Lock()
 
 
 class DevicePool:
@@ -48,12 +56,17 @@ class DevicePool:
         Of the device.
     max_free : int
         So many unused blocks are kept; the oldest are let go.
+    min_busy : int
+        A block that is still being read is handed out only if there are so many of them: to wait
+        for it, even on the device, is to do one after the other what could overlap.
     """
 
-    def __init__(self, cuda: Any, index: int, max_free: int = 8) -> None:
-        self._cuda, self._index = cuda, index
+    def __init__(self, cuda: Any, index: int, max_free: int = 8, min_busy: int = 1) -> None:
+        self._cuda, self._index, self._min_busy = cuda, index, min_busy
         self._free: deque[Block] = deque(maxlen=max_free)
         self._lock = threading.Lock()
+        with _pools_lock:
+            _pools.add(self)
 
     def take(self, num_bytes: int, stream: Any) -> Block:
         """Return memory that may be written to in the order of `stream`.
@@ -61,71 +74,100 @@ class DevicePool:
         Raises
         ------
         DeviceMemoryError
-            What is kept unused is let go first.
+            What any pool of the device keeps unused is let go first.
         """
         block = self._find(num_bytes)
         if block is None:
             return Block(self._allocate(num_bytes))
-        if block.has_unknown_reader:
+        if block.has_unknown_reader or not self._waits_for_readers(block, stream):
             self._cuda.wait_for_device()
-        for reader in block.readers:  # work that a reader queued before it let go comes first
-            event = self._cuda.new_event()
-            event.record(self._cuda.foreign_stream(reader))
-            event.wait(stream)
         for event in block.after:
             event.wait(stream)
         return Block(block.memory)
 
     def give_back(self, block: Block) -> None:
-        """Take back a block that nobody will use from now on, but for what is queued."""
-        with self._lock:
+        """Take back a block that nobody will use from now on, but for what is queued.
+
+        Takes no lock: the collector may call it on any thread, in the middle of `take` too.
+        """
+        if len(self._free) < (self._free.maxlen or 0):
+            self._free.append(block)
+            return
+        with self._cuda.using(self._index):  # CUDA frees on a thread that has a device only
             self._free.append(block)
 
-    def _find(self, num_bytes: int) -> Block | None:
-        """Take the oldest free block of the right size: its work is the likeliest to be done."""
+    def let_go(self) -> None:
+        """Free what is unused."""
         with self._lock:
-            for block in self._free:
-                if num_bytes <= block.memory.size <= 2 * num_bytes:
-                    self._free.remove(block)
-                    return block
-        return None
+            self._free.clear()
+
+    def _find(self, num_bytes: int) -> Block | None:
+        """Take a free block of the right size: one that is done with, else the oldest."""
+        with self._lock:  # nobody else makes the queue shorter
+            blocks = [self._free.popleft() for _ in range(len(self._free))]
+            fitting = [block for block in blocks if num_bytes <= block.memory.size <= 2 * num_bytes]
+            found = next((block for block in fitting if self._is_ready(block)), None)
+            if found is None and len(fitting) >= self._min_busy:
+                found = fitting[0]
+            self._free.extendleft(block for block in reversed(blocks) if block is not found)
+        return found
+
+    def _is_ready(self, block: Block) -> bool:
+        told = not block.has_unknown_reader and not block.readers
+        return told and all(self._cuda.is_done(event) for event in block.after)
+
+    def _waits_for_readers(self, block: Block, stream: Any) -> bool:
+        """Let work that readers queued before they let go come first; False: one cannot tell."""
+        for pointer, reader in block.readers.items():
+            event = self._cuda.new_event()
+            try:
+                event.record(self._cuda.foreign_stream(pointer) if reader is None else reader)
+            except Exception:  # its library has destroyed the stream, which ends no work
+                return False
+            event.wait(stream)
+        return True
 
     def _allocate(self, num_bytes: int) -> Any:
         try:
             return self._cuda.device_empty(num_bytes)
         except self._cuda.OutOfMemoryError:
-            with self._lock:
-                self._free.clear()
+            with _pools_lock:
+                pools = [pool for pool in _pools if pool._index == self._index]
+            for pool in pools:
+                pool.let_go()
         try:
             return self._cuda.device_empty(num_bytes)
         except self._cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(
-                f"{num_bytes / 1e6:.0f} MB are needed at once on cuda:{self._index}, which has "
-                f"{self._cuda.free_bytes() / 1e6:.0f} MB left.",
+                f"{num_bytes / 1e6:.1f} MB are needed at once on cuda:{self._index}, which has "
+                f"{self._cuda.free_bytes() / 1e6:.1f} MB left.",
                 "Use a smaller batch, or a smaller dtype than float32; if TensorFlow runs in this "
                 "process, switch its memory growth on (docs/cuda.md): it takes all by default.",
             ) from error
 
 
 class PinnedPool:
-    """Host memory that a device copies from by itself; a piece is lent to one user at a time."""
+    """Host memory that a device copies from by itself; a piece is lent to one user at a time.
 
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
-        self._free: deque[tuple[NDArray[np.uint8], Any]] = deque(maxlen=16)
+    Parameters
+    ----------
+    cuda : module
+        `fusewarp.kernels.cuda`.
+    max_free : int
+        So many unused pieces are kept; the oldest are let go.
+    """
+
+    MIN_BUSY = 16  # of a size that are copied from, before `take` waits for one of them
+
+    def __init__(self, cuda: Any, max_free: int = 2 * MIN_BUSY) -> None:
+        self._cuda, self._max_free = cuda, max_free
+        self._free: list[tuple[NDArray[np.uint8], Any]] = []
         self._lock = threading.Lock()
 
     def take(self, num_bytes: int) -> NDArray[np.uint8]:
         """Return memory of at least so many bytes, which nothing copies from any more."""
         with self._lock:
-            places = [
-                at
-                for at, (piece, _) in enumerate(self._free)
-                if num_bytes <= piece.size <= 2 * num_bytes
-            ]
-            found = self._free[places[0]] if places else None
-            if found is not None:
-                del self._free[places[0]]
+            found = self._find(num_bytes)
         if found is None:
             pinned: NDArray[np.uint8] = self._cuda.pinned_empty(num_bytes)
             return pinned
@@ -138,6 +180,23 @@ class PinnedPool:
         """Take back a piece; `copied` is the event after which nothing copies from it."""
         with self._lock:
             self._free.append((piece, copied))
+            _, dropped = self._free.pop(0) if len(self._free) > self._max_free else (None, None)
+        if dropped is not None:
+            dropped.synchronize()
+
+    def _find(self, num_bytes: int) -> tuple[NDArray[np.uint8], Any] | None:
+        fitting = [
+            at
+            for at, (piece, _) in enumerate(self._free)
+            if num_bytes <= piece.size <= 2 * num_bytes
+        ]
+        ready = [at for at in fitting if self._is_ready(self._free[at][1])]
+        if not ready and len(fitting) < self.MIN_BUSY:
+            return None
+        return self._free.pop((ready or fitting)[0])
+
+    def _is_ready(self, copied: Any) -> bool:
+        return copied is None or bool(self._cuda.is_done(copied))
 
 
 class PinnedScratch:

@@ -5,6 +5,7 @@ use the pinned memory again; meanwhile the device warps what came before.
 """
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ from .device_batch import DeviceBatch
 from .minify import reduce_in_place
 from .plan import Plan
 from .sources import Located
+from .staging import Staging
 
 _LAUNCHING = threading.Lock()  # Numba's simulator runs one kernel at a time
 SMALL_PIECE = 2**16  # bytes: tables of different batches use the same memory again
+BUSY_UPLOADS = 4  # that wait for the warp, before an upload waits for one of them
 
 
 class Output(NamedTuple):
@@ -37,15 +40,12 @@ class Output(NamedTuple):
 class BatchPool:
     """Makes batches; see `CudaPipeline.batches`."""
 
-    def __init__(self, pipeline: "CudaPipeline", memory: DevicePool) -> None:
-        self._pipeline, self._memory = pipeline, memory
+    def __init__(self, cuda: Any, index: int, stream: Any, memory: DevicePool) -> None:
+        self._cuda, self._index, self._stream, self._memory = cuda, index, stream, memory
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceBatch:
         """Return a batch that is still to be filled."""
-        pipeline = self._pipeline
-        return DeviceBatch(
-            pipeline.cuda, self._memory, pipeline.index, pipeline.stream, shape, dtype
-        )
+        return DeviceBatch(self._cuda, self._memory, self._index, self._stream, shape, dtype)
 
 
 class CudaPipeline:
@@ -55,22 +55,28 @@ class CudaPipeline:
     ----------
     index : int
         Of the device, as `choose_device` returned it.
+    threads : int
+        So many may upload at once.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, threads: int) -> None:
         from ..kernels import cuda
 
         self.cuda, self.index = cuda, index
         with cuda.using(index):
             self._uploading, self.stream = cuda.new_stream(), cuda.new_stream()
+        self._uploads = DevicePool(cuda, index, threads + BUSY_UPLOADS, BUSY_UPLOADS)
         self._blocks = DevicePool(cuda, index)
-        self._pinned = PinnedPool(cuda)
+        self._pinned = PinnedPool(cuda, threads + PinnedPool.MIN_BUSY)
         self.own_batches = self.batches(max_free=4)  # fresh memory may stop the whole device
+        self._reading = threading.Lock()
         self._read: deque[tuple[Any, Any]] = deque()  # arrays of others that are still being read
+        weakref.finalize(self, _wait_until_read, self._read).atexit = False
 
     def batches(self, max_free: int) -> "BatchPool":
         """Return a pool of batches, which keeps the memory of so many that nobody holds."""
-        return BatchPool(self, DevicePool(self.cuda, self.index, max_free))
+        memory = DevicePool(self.cuda, self.index, max_free)
+        return BatchPool(self.cuda, self.index, self.stream, memory)
 
     def finished(self, batch: DeviceBatch, kept: NDArray[np.bool_] | None) -> DeviceBatch:
         """Return a batch all of whose work is queued; only some rows of it, if `kept` says so."""
@@ -87,17 +93,17 @@ class CudaPipeline:
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         start = 0
         for run in np.split(rows, breaks) if len(rows) else []:
-            source = batch[int(run[0]) : int(run[-1]) + 1]
-            some[start : start + len(run)].copy_to_device(source, stream=self.stream)
+            source = batch.rows(slice(int(run[0]), int(run[-1]) + 1))
+            target = some.rows(slice(start, start + len(run)))
+            target.copy_to_device(source, stream=self.stream)
             start += len(run)
         batch.finish()
         return some
 
     def locate(self, images: Any) -> tuple[Located, tuple[int, ...]]:
         """Look at pictures on the device, (n, H, W, C), whatever library they are of."""
-        while self._read and self.cuda.is_done(self._read[0][0]):
-            self._read.popleft()
         with self.cuda.using(self.index):
+            self._let_go_what_was_read()
             array = device_array(self.cuda, images, self.index, self.stream)
             pixels = array.reshape(array.size)
         shape = tuple(int(length) for length in array.shape)
@@ -141,16 +147,18 @@ class CudaPipeline:
         used = int((located.starts + sizes[:, 0] * sizes[:, 1] * channels).max())
         with self.cuda.using(self.index):
             pixels = located.pixels[:used]
-            block = self._blocks.take(pixels.nbytes, self._uploading)
-            device = block.memory[: pixels.nbytes].view(pixels.dtype)
-            self.cuda.copy_to_device(pixels, device, self._uploading)
+            block = self._uploads.take(max(pixels.nbytes, Staging.GROUP_BYTES), self._uploading)
             uploaded = self.cuda.new_event()
-            uploaded.record(self._uploading)
-            uploaded.wait(self.stream)
-            here = Located(device, located.starts, sizes)
-            self._warp(here, maps, plan.colour_of(rows), output, out[rows])
-            self._release(block)
-            uploaded.synchronize()
+            try:
+                device = block.memory[: pixels.nbytes].view(pixels.dtype)
+                self.cuda.copy_to_device(pixels, device, self._uploading)
+                uploaded.record(self._uploading)
+                uploaded.wait(self.stream)
+                here = Located(device, located.starts, sizes)
+                self._warp(here, maps, plan.colour_of(rows), output, out.rows(rows))
+            finally:  # after an error too: the pinned memory is lent to others next
+                self._release(block, self._uploads)
+                uploaded.synchronize()
 
     def warp_device(
         self, located: Located, plan: Plan, rows: slice, output: Output, out: DeviceBatch
@@ -160,15 +168,29 @@ class CudaPipeline:
         channels = _channels(out, output)
         with self.cuda.using(self.index):
             pixels, starts, block = located.pixels, located.starts, None
-            if factors is not None:
-                block, pixels, starts = self._reduce(located, factors, sizes, channels)
-            here = Located(pixels, starts, sizes)
-            self._warp(here, maps, plan.colour_of(rows), output, out[rows])
-            if block is not None:
-                self._release(block)
-            done = self.cuda.new_event()
-            done.record(self.stream)
-            self._read.append((done, located.pixels))
+            try:
+                if factors is not None:
+                    block, pixels, starts = self._reduce(located, factors, sizes, channels)
+                here = Located(pixels, starts, sizes)
+                self._warp(here, maps, plan.colour_of(rows), output, out.rows(rows))
+            finally:
+                if block is not None:
+                    self._release(block, self._blocks)
+                self._hold_until_read(located.pixels)
+
+    def _hold_until_read(self, array: Any) -> None:
+        """Keep an array of somebody else, who would use its memory again."""
+        done = self.cuda.new_event()
+        done.record(self.stream)
+        with self._reading:
+            self._read.append((done, array))
+
+    def _let_go_what_was_read(self) -> None:
+        arrays = []
+        with self._reading:
+            while self._read and self.cuda.is_done(self._read[0][0]):
+                arrays.append(self._read.popleft())
+        del arrays  # what their libraries do then is done without the lock
 
     def _reduce(
         self,
@@ -217,25 +239,33 @@ class CudaPipeline:
         lent: list[tuple[NDArray[np.uint8], Block]] = []
 
         def upload(table: NDArray[np.uint8]) -> Any:
-            pinned = self._pinned.take(max(table.nbytes, SMALL_PIECE))
             block = self._blocks.take(max(table.nbytes, SMALL_PIECE), self.stream)
+            pinned = self._pinned.take(max(table.nbytes, SMALL_PIECE))
             lent.append((pinned, block))
             pinned[: table.nbytes] = table
             device = block.memory[: table.nbytes]
             self.cuda.copy_to_device(pinned[: table.nbytes], device, self.stream)
             return device
 
-        yield upload
-        for pinned, block in lent:
-            self._pinned.give_back(pinned, self._release(block))
+        try:
+            yield upload
+        finally:
+            for pinned, block in lent:
+                self._pinned.give_back(pinned, self._release(block, self._blocks))
 
-    def _release(self, block: Block) -> Any:
+    def _release(self, block: Block, pool: DevicePool) -> Any:
         """Give memory back that the computing stream still uses; return the event that ends it."""
         event = self.cuda.new_event()
         event.record(self.stream)
         block.after.append(event)
-        self._blocks.give_back(block)
+        pool.give_back(block)
         return event
+
+
+def _wait_until_read(read: deque[tuple[Any, Any]]) -> None:
+    """Let nobody have arrays back while a pipeline that has died still reads them."""
+    for done, _ in read:
+        done.synchronize()
 
 
 def _channels(out: DeviceBatch, output: Output) -> int:

@@ -6,6 +6,7 @@ from .device_batch import CUDA, DeviceBatch
 from .dlpack import read_dlpack
 
 SOURCE_DTYPES = ("uint8", "uint16", "float32")
+DEFAULT = 1  # the number of CUDA's legacy default stream
 
 
 def device_array(cuda: Any, images: Any, index: int, stream: Any) -> Any:
@@ -45,17 +46,35 @@ def device_array(cuda: Any, images: Any, index: int, stream: Any) -> Any:
 
 def _as_device_array(cuda: Any, images: Any, index: int, stream: Any) -> Any:
     if isinstance(images, DeviceBatch):
-        return images.read_by(stream)
+        return _from_batch(images, index, stream)
     if hasattr(images, "copy_to_host") and hasattr(images, "is_c_contiguous"):
-        return images
+        return _from_numba(cuda, images, stream)
+    if hasattr(images, "__dlpack__"):  # first: PyTorch's interface does not name its stream
+        return _from_dlpack(cuda, images, index, stream)
     if hasattr(images, "__cuda_array_interface__"):
         return _from_interface(cuda, images, stream)
-    if hasattr(images, "__dlpack__"):
-        return _from_dlpack(cuda, images, index, stream)
     raise TypeError(
         f"`images` must be a NumPy array, a list of them, or an array on cuda:{index} with "
         f"`__dlpack__` or `__cuda_array_interface__`; got {type(images).__name__}."
     )
+
+
+def _from_batch(batch: DeviceBatch, index: int, stream: Any) -> Any:
+    if batch.device != f"cuda:{index}":
+        raise ValueError(
+            f"`images` lies on {batch.device}, the Augmenter works on cuda:{index}. Make both "
+            "Augmenters with the same `device`."
+        )
+    if batch.dtype.name not in SOURCE_DTYPES:  # bfloat16 would pass for the uint16 it lies in
+        raise TypeError(f"`images` needs dtype {', '.join(SOURCE_DTYPES)}, got {batch.dtype}.")
+    return batch.read_by(stream)
+
+
+def _from_numba(cuda: Any, images: Any, stream: Any) -> Any:
+    written = cuda.new_event()
+    written.record(images.stream or cuda.foreign_stream(DEFAULT))
+    written.wait(stream)
+    return images
 
 
 def _from_interface(cuda: Any, images: Any, stream: Any) -> Any:

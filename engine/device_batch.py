@@ -11,6 +11,7 @@ from .cuda_memory import Block, DevicePool
 from .dlpack import DLPackBuffer
 
 CPU, CUDA = 1, 2  # device types of DLPack
+PER_THREAD = 2  # the number of the default stream that each thread has
 
 
 class DeviceBatch:
@@ -55,13 +56,15 @@ class DeviceBatch:
     def __repr__(self) -> str:
         return f"DeviceBatch(shape={self.shape}, dtype={self.dtype}, device={self.device!r})"
 
-    def __getitem__(self, rows: Any) -> Any:
-        """Return a device array of some rows, as `kernels.cuda` takes it."""
-        return self.array[rows]
+    def rows(self, rows: slice) -> Any:
+        """Return some rows as `kernels.cuda` takes them, uint16 for bfloat16.
+
+        Not for users: the batch's memory is used again however long such an array is held.
+        """
+        return self._array[rows]
 
     @property
-    def array(self) -> Any:
-        """The memory as an array of `kernels.cuda`, whose type is uint16 for bfloat16."""
+    def _array(self) -> Any:
         num_bytes = math.prod(self.shape) * self.dtype.itemsize
         return self._block.memory[:num_bytes].view(self._stored).reshape(self.shape)
 
@@ -72,18 +75,17 @@ class DeviceBatch:
         self._block.after.append(self._done)
 
     def read_by(self, stream: Any) -> Any:
-        """Return `array` for work on another stream, which is made to wait for what fills it."""
-        if self._done is None:
-            raise RuntimeError("This batch is still being filled.")
+        """Return the array for work on another stream, which is made to wait for what fills it."""
+        self._check_filled()
         self._done.wait(stream)
-        self._block.readers.add(self._cuda.stream_pointer(stream))
-        return self.array
+        self._block.readers[self._cuda.stream_pointer(stream)] = stream
+        return self._array
 
     def copy_to_host(self) -> NDArray[Any]:
         """Return a copy in the host's memory; waits for what fills the batch."""
         with self._cuda.using(self._index):
             self._wait()
-            copied: NDArray[Any] = self.array.copy_to_host(stream=self._stream)
+            copied: NDArray[Any] = self._array.copy_to_host(stream=self._stream)
             self._stream.synchronize()
         return copied.view(self.dtype)
 
@@ -115,6 +117,7 @@ class DeviceBatch:
 
     def __dlpack__(self, **request: Any) -> Any:
         """Return a DLPack capsule; see the Python array API standard for the arguments."""
+        self._check_filled()
         if request.get("stream") == -1:  # it will read when it likes
             self._block.has_unknown_reader = True
         buffer = DLPackBuffer(
@@ -136,13 +139,19 @@ class DeviceBatch:
                 self._block.has_unknown_reader = True
                 self._wait()
                 return
-            self._block.readers.add(stream)
+            if stream == PER_THREAD:  # another thread would take it for its own
+                self._block.has_unknown_reader = True
+            else:
+                self._block.readers.setdefault(stream, None)
             self._done.wait(self._cuda.foreign_stream(stream))
 
     def _wait(self) -> None:
+        self._check_filled()
+        self._done.synchronize()
+
+    def _check_filled(self) -> None:
         if self._done is None:
             raise RuntimeError("This batch is still being filled.")
-        self._done.synchronize()
 
 
 class _Lease:

@@ -61,18 +61,20 @@ class Staging:
         self._next_row = row + 1
         self._used = start + image.size
 
-    def copy(self, row: int, image: NDArray[Any]) -> None:
+    def copy(self, row: int, image: NDArray[Any], extent: Extent | None = None) -> None:
         """Collect a picture that lies elsewhere."""
         room = self.room(image.size).reshape(image.shape)
         room[...] = image
-        self.add(row, room, image.shape[:2])
+        self.add(row, room, image.shape[:2] if extent is None else extent)
 
     def gather(self, first_row: int, located: Located, channels: int) -> None:
         """Collect the pictures of neighbouring rows, which lie elsewhere in memory."""
+        extents = located.sizes if located.extents is None else located.extents
         lengths = (located.sizes[:, 0] * located.sizes[:, 1] * channels).tolist()
         for at, (start, length) in enumerate(zip(located.starts.tolist(), lengths, strict=True)):
             image = located.pixels[start : start + length].reshape(*located.sizes[at], channels)
-            self.copy(first_row + at, image)
+            height, width = extents[at].tolist()
+            self.copy(first_row + at, image, (height, width))
 
     def flush(self) -> None:
         """Warp what has been collected."""

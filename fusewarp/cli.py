@@ -24,9 +24,10 @@ from . import (
     cli_verify,
     cli_warmup,
 )
+from .engine.devices import DeviceError
 
 P = ParamSpec("P")
-USER_ERRORS = (OSError, ValueError, TypeError, ImportError)
+USER_ERRORS = (OSError, ValueError, TypeError, ImportError, DeviceError)
 TRACEBACK = "FUSEWARP_TRACEBACK"
 ABOUT = "Image augmentation in one fused pass, and transfer learning on folders of photos."
 

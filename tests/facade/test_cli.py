@@ -17,6 +17,7 @@ import fusewarp
 from fusewarp import Augmenter, Policy, cli_extras, cli_policy, cli_preview, cli_train
 from fusewarp.cli import app
 from fusewarp.engine.contact_sheet import GAP, HEADING, MARGIN
+from fusewarp.engine.devices import DeviceError
 
 # Keras itself calls np.array on TensorFlow's tensors, whose __array__ is of NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -132,6 +133,15 @@ def test_an_error_that_is_not_the_users_keeps_its_traceback(photos, monkeypatch)
     monkeypatch.setattr(cli_preview, "_draw", fail)
 
     assert isinstance(run("preview", photos).exception, RuntimeError)
+
+
+def test_a_device_that_cannot_be_used_is_the_users_error(photos, monkeypatch):
+    def fail(*_, **__):
+        raise DeviceError("There is no NVIDIA driver.", "Install it.")
+
+    monkeypatch.setattr(cli_preview, "_draw", fail)
+
+    in_one_sentence(run("preview", photos), "There is no NVIDIA driver. Install it.")
 
 
 def test_quiet_stderr_drops_native_noise_but_not_before_an_error(capfd):
