@@ -158,10 +158,7 @@ class TarSource:
     def names(self) -> "TarNames":
         """The records, as "shard.tar/key"; made when asked for."""
         keys = PackedNames(self._keys, self._key_offsets, self._rows)
-        return TarNames(keys, self._shard_names, self._shards_of(self._rows))
-
-    def _shards_of(self, rows: Any) -> Any:
-        return np.searchsorted(self._first_rows, rows, side="right") - 1
+        return TarNames(keys, self._shard_names, self._first_rows, self._rows)
 
     def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
         """Read and decode one picture.
@@ -211,7 +208,7 @@ class TarSource:
     def _encoded(self, sample_id: int) -> tuple[bytes, str]:
         """Return the bytes of a picture, read with its header, and what to call it."""
         row = self._rows[sample_id]
-        shard = int(self._shards_of(row))
+        shard = _shard_of(row, self._first_rows)
         start, length = int(self._starts[row]), int(self._lengths[row])
         path, key = self.shards[shard], PackedNames(self._keys, self._key_offsets, self._rows)
         name = f"{path}/{key[sample_id]} (bytes {start} to {start + length})"
@@ -251,14 +248,21 @@ class TarNames(Sequence[str]):
     ----------
     keys : PackedNames
     shard_names : list of str
-    shards : (n,) int64
-        Which shard each is of.
+    first_rows : (s + 1,) int64
+        The first record of each shard.
+    rows : (n,) int64
+        Which records are in this sequence.
     """
 
     def __init__(
-        self, keys: PackedNames, shard_names: list[str], shards: NDArray[np.int64]
+        self,
+        keys: PackedNames,
+        shard_names: list[str],
+        first_rows: NDArray[np.int64],
+        rows: NDArray[np.int64],
     ) -> None:
-        self._keys, self._shard_names, self._shards = keys, shard_names, shards
+        self._keys, self._shard_names = keys, shard_names
+        self._first_rows, self._rows = first_rows, rows
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -269,12 +273,19 @@ class TarNames(Sequence[str]):
     def __getitem__(self, index: slice) -> "TarNames": ...
     def __getitem__(self, index: int | slice) -> "str | TarNames":
         if isinstance(index, slice):
-            return TarNames(self._keys[index], self._shard_names, self._shards[index])
-        return f"{self._shard_names[self._shards[index]]}/{self._keys[index]}"
+            rows = self._rows[index]
+            return TarNames(self._keys[index], self._shard_names, self._first_rows, rows)
+        shard = _shard_of(self._rows[index], self._first_rows)
+        return f"{self._shard_names[shard]}/{self._keys[index]}"
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self[:3]))
         return f"TarNames([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} names)"
+
+
+def _shard_of(row: np.int64, first_rows: NDArray[np.int64]) -> int:
+    """Return the shard of a record; shards without any begin where the next does."""
+    return int(np.searchsorted(first_rows, row, side="right")) - 1
 
 
 def _open_all(

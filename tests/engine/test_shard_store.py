@@ -2,7 +2,9 @@
 
 import os
 import pickle
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -81,28 +83,27 @@ class _Nothing:
         pass
 
 
-def test_threads_never_read_from_a_file_that_was_closed_for_another(tmp_path):
-    paths = [tmp_path / str(number) for number in range(12)]
+def test_threads_never_read_from_a_file_that_was_closed_for_another(tmp_path, monkeypatch):
+    paths = [str(tmp_path / str(number)) for number in range(12)]
     for number, path in enumerate(paths):
-        path.write_bytes(bytes([number]) * 100)
+        Path(path).write_bytes(bytes([number]) * 100)
     store = ShardStore()
-    stamps = [store.stamp(str(path)) for path in paths]
+    stamps = [store.stamp(path) for path in paths]
     store._files = OpenFiles(most=2)
-    wrong = []
+    pread = os.pread
 
-    def read(first):
-        for step in range(400):
-            number = (first + step * 5) % len(paths)
-            data = store.read(str(paths[number]), 10, 50, stamps[number])
-            if data != bytes([number]) * 50:
-                wrong.append(number)
+    def slow_pread(*args):
+        time.sleep(0.001)  # the others go on, and close what they may
+        return pread(*args)
 
-    threads = [threading.Thread(target=read, args=(first,)) for first in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    monkeypatch.setattr(os, "pread", slow_pread)
+
+    def read(step):
+        number = step * 5 % len(paths)
+        return store.read(paths[number], 10, 50, stamps[number]) == bytes([number]) * 50
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(read, range(300))) == [True] * 300
     assert len(store._files) <= 2
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from fusewarp import (
     Augmenter,
@@ -24,7 +26,6 @@ from fusewarp import (
 )
 from fusewarp.engine import tar_index, tar_source
 from fusewarp.engine.retry import Retry
-from fusewarp.integrations.demo_data import write_tiles
 from oracles.shards import (
     header_at,
     picture,
@@ -118,11 +119,22 @@ def test_texts_and_fields_as_labels(tmp_path):
 # --- the same as files
 
 
+def write_tiles(folder, side=100):
+    """Cut three photos into 60 JPEGs: a folder for each photo."""
+    for name in ("astronaut", "chelsea", "coffee"):
+        photo = getattr(data, name)()
+        (folder / name).mkdir(parents=True)
+        places = [(row, col) for row in range(0, 300, side) for col in range(0, 451 - side, 50)]
+        for row, col in places[:20]:
+            tile = Image.fromarray(photo[row : row + side, col : col + side + 20])
+            tile.save(folder / name / f"{row:03d}-{col:03d}.jpg", quality=90)
+
+
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory) -> tuple[Path, list[Path]]:
     """Sixty real JPEG tiles as a folder, and as five shards in the same order."""
     folder = tmp_path_factory.mktemp("tiles")
-    write_tiles(folder / "files", 60)
+    write_tiles(folder / "files")
     source = FolderSource(folder / "files")
     shards = []
     for first in range(0, 60, 13):
