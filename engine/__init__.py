@@ -16,6 +16,7 @@ from .policy import Policy
 from .sources import ArraySource
 from .split import stratified_split, train_validation_test_split
 from .table import TableSource
+from .tar_source import TarSource
 
 __all__ = [
     "ArraySource",
@@ -29,6 +30,7 @@ __all__ = [
     "SampleError",
     "Skipped",
     "TableSource",
+    "TarSource",
     "check_no_leaks",
     "check_no_unseen_classes",
     "find_leaks",

@@ -1,0 +1,283 @@
+"""Bytes at an offset of files: local ones by `pread`, all others through fsspec, asked again."""
+
+import glob
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from .retry import Retry
+
+_Result = TypeVar("_Result")
+
+MOST_OPEN = 128  # descriptors: a process may often have 1,024
+_VERSIONS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+class ShortReadError(OSError):
+    """Fewer bytes came than a file is said to have there."""
+
+
+class ChangedError(OSError):
+    """A file is not the one that was indexed."""
+
+
+class Stamp(NamedTuple):
+    """What tells one version of a file from another.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    version : str
+        A local file's modification time in nanoseconds; the ETag or time that a store gives. Empty
+        where it gives none.
+    """
+
+    size: int
+    version: str
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether fsspec is needed for a path."""
+    return "://" in path
+
+
+class ShardStore:
+    """Reads ranges of files; may be used by many threads, pickled, and used after a fork.
+
+    Parameters
+    ----------
+    storage_options : dict, optional
+        What fsspec passes to the file system of a URL: keys, an endpoint, time limits.
+    retry : Retry
+        For what is not local.
+    """
+
+    def __init__(
+        self, storage_options: dict[str, Any] | None = None, retry: Retry | None = None
+    ) -> None:
+        self._options = dict(storage_options or {})
+        self._retry = retry or Retry()
+        self._files = OpenFiles()
+        self._remote: dict[str, tuple[Any, str]] = {}
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_options": self._options, "_retry": self._retry}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_options"], state["_retry"])  # type: ignore[misc]
+
+    def stamp(self, path: str) -> Stamp:
+        """Return the size and version of a file.
+
+        Raises
+        ------
+        OSError
+            If it is not there, or the store fails each time it is asked.
+        """
+        if not is_remote(path):
+            return _stamp_of(os.stat(path))
+        system, inner = self._located(path)
+        info = self._ask(lambda: system.info(inner))
+        if info.get("size") is None:
+            raise OSError(f"the store does not say how large {path} is")
+        versions = (info[name] for name in _VERSIONS if info.get(name))
+        return Stamp(int(info["size"]), str(next(versions, "")))
+
+    def read(self, path: str, start: int, length: int, stamp: Stamp) -> bytes:
+        """Return `length` bytes from `start` on.
+
+        Parameters
+        ----------
+        path : str
+        start, length : int
+        stamp : Stamp
+            Of the file that is meant; looked at when a local file is opened.
+
+        Raises
+        ------
+        ShortReadError
+            If a local file ends before.
+        ChangedError
+            If a local file is another.
+        OSError
+            If the file cannot be read, or the store fails each time it is asked, or knows no parts.
+        """
+        if not is_remote(path):
+            return self._files.read(path, start, length, stamp)
+        data = self._ask(lambda: self._read_remote(path, start, length))
+        if len(data) > length:
+            raise OSError(
+                f"{len(data)} bytes came instead of {length}: the store sends whole files where "
+                "it is asked for a part; copy the shards to one that does not, or to a disk"
+            )
+        return data
+
+    def _read_remote(self, path: str, start: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        system, inner = self._located(path)
+        data: bytes = system.cat_file(inner, start=start, end=start + length)
+        if len(data) < length:
+            raise ShortReadError(f"{len(data)} of {length} bytes came")
+        return data
+
+    def find(self, pattern: str) -> list[str]:
+        """Return the files that a pattern with ``*``, ``?`` or ``[...]`` fits, sorted."""
+        if not is_remote(pattern):
+            return sorted(glob.glob(pattern))
+        system, inner = self._located(pattern)
+        found = self._ask(lambda: system.glob(inner))
+        return sorted(system.unstrip_protocol(path) for path in found)
+
+    def _ask(self, request: Callable[[], _Result]) -> _Result:
+        """Ask a store; whatever its library raises comes out as an OSError."""
+        try:
+            return self._retry.call(request)
+        except (OSError, ImportError):
+            raise
+        except Exception as error:
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+    def _located(self, path: str) -> tuple[Any, str]:
+        """Return the file system and the path within it; a forked child needs its own."""
+        if self._pid != os.getpid():
+            self._remote, self._pid = {}, os.getpid()
+        if path not in self._remote:
+            self._remote[path] = _fsspec().core.url_to_fs(path, **self._options)
+        return self._remote[path]
+
+
+class OpenFiles:
+    """Descriptors that stay open between reads, the longest unused of them closed.
+
+    Parameters
+    ----------
+    most : int
+        So many are kept; more are open only while more are being read.
+    """
+
+    def __init__(self, most: int = MOST_OPEN) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        _all_files.add(self)
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
+    def read(self, path: str, start: int, length: int, stamp: Stamp) -> bytes:
+        """Return exactly `length` bytes; see `ShardStore.read`."""
+        with self._use(path, stamp) as descriptor:
+            parts, missing = [], length
+            while missing > 0:  # the system may return less than is there, at most 2 GiB
+                part = descriptor.read(missing, start + length - missing)
+                if not part:
+                    raise ShortReadError(
+                        f"{length - missing} of {length} bytes came: the file was cut off"
+                    )
+                parts.append(part)
+                missing -= len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @contextmanager
+    def _use(self, path: str, stamp: Stamp) -> "Iterator[_Descriptor]":
+        with self._lock:
+            descriptor = self._open.get(path)
+            if descriptor is not None:
+                self._open.move_to_end(path)
+                descriptor.users += 1
+        if descriptor is None:
+            descriptor = self._add(path, _Descriptor(path, stamp))
+        try:
+            yield descriptor
+        finally:
+            with self._lock:
+                descriptor.users -= 1
+                self._close_surplus()
+
+    def _add(self, path: str, opened: "_Descriptor") -> "_Descriptor":
+        """Keep what was opened without the lock, unless another thread was faster."""
+        with self._lock:
+            descriptor = self._open.setdefault(path, opened)
+            descriptor.users += 1
+        if descriptor is not opened:
+            opened.close()
+        return descriptor
+
+    def _close_surplus(self) -> None:
+        surplus = len(self._open) - self._most
+        if surplus > 0:
+            unused = [path for path, descriptor in self._open.items() if descriptor.users == 0]
+            for path in unused[:surplus]:
+                self._open.pop(path).close()
+
+    def _forget_threads(self) -> None:
+        """In a forked child: nobody else reads, and the lock may be held by who is not here."""
+        self._lock = threading.Lock()
+        for descriptor in self._open.values():
+            descriptor.close()
+        self._open = OrderedDict()
+
+    def __del__(self) -> None:
+        for descriptor in self._open.values():
+            descriptor.close()
+
+
+class _Descriptor:
+    """One open file, which is the one that is meant."""
+
+    def __init__(self, path: str, stamp: Stamp) -> None:
+        self.users = 0
+        self._number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        found = _stamp_of(os.fstat(self._number))
+        if found != stamp:
+            os.close(self._number)
+            raise ChangedError(
+                f"it was changed after it was indexed: {found.size} bytes, modified at "
+                f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
+            )
+        self._lock = threading.Lock()
+
+    def read(self, length: int, start: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._number, length, start)
+        with self._lock:  # Windows has one position for all threads
+            os.lseek(self._number, start, os.SEEK_SET)
+            return os.read(self._number, length)
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
+_all_files: "weakref.WeakSet[OpenFiles]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for files in _all_files:
+        files._forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _stamp_of(stat: os.stat_result) -> Stamp:
+    return Stamp(stat.st_size, str(stat.st_mtime_ns))
+
+
+def _fsspec() -> Any:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "Shards that are not on a local disk are read through fsspec: "
+            "pip install 'fusewarp[store]', and what it needs for the store (s3fs, gcsfs, aiohttp)."
+        ) from error
+    return fsspec
