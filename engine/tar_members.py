@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .files import EXTENSIONS
+from .listing import EXTENSIONS
 from .shard_store import ShardStore, Stamp, is_remote
 
 BLOCK = tarfile.BLOCKSIZE

@@ -11,8 +11,10 @@ is right to 4e-6.
 
 import importlib
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -58,6 +60,8 @@ importlib.import_module("numba_cuda")  # without it, `numba.cuda` is Numba's own
 # A batch of few small pictures makes a small grid: nothing that its user could change.
 warnings.filterwarnings("ignore", "Grid size .* will likely", NumbaPerformanceWarning)
 
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
+_THREAD = threading.local()
 SIMULATOR = "simulator"  # the name of the device that Numba simulates
 FOUR = 4  # pixels of one thread, where rows can be cut into fours
 BLOCK_COLS, BLOCK_ROWS = 8, 16  # threads
@@ -553,9 +557,21 @@ def _describe(index: int, device: Any) -> Device:
     return Device(index, name, capability, int(driver.cuDeviceTotalMem(device.id)))
 
 
-def using(index: int) -> Any:
-    """Return a context in which this thread works with one device."""
-    return gpus[index]
+@contextmanager
+def using(index: int) -> Iterator[None]:
+    """Let this thread work with one device.
+
+    A thread that had no context keeps one: memory that the garbage collector lets go in it later
+    could not be freed without.
+    """
+    if not config.ENABLE_CUDASIM and not hasattr(_THREAD, "has_context"):
+        with driver.get_active_context() as active:
+            has_context = bool(active)
+        if not has_context:
+            gpus[index].__enter__()
+        _THREAD.has_context = True
+    with gpus[index]:
+        yield
 
 
 def free_bytes() -> int:
@@ -571,23 +587,38 @@ def device_empty(num_bytes: int) -> Any:
     OutOfMemoryError
         Nothing is kept then.
     """
-    try:
-        return device_array(num_bytes, np.uint8)
-    except CudaAPIError as error:
-        if "OUT_OF_MEMORY" not in str(error):
-            raise
-        raise OutOfMemoryError(f"{num_bytes} bytes of device memory are not to be had") from error
+    return _allocate(device_array, num_bytes, "device memory")
 
 
 def pinned_empty(num_bytes: int) -> np.ndarray:
-    """Return host memory that a device can copy from while the host goes on, (num_bytes,) uint8."""
-    pinned: np.ndarray = pinned_array(num_bytes, np.uint8)
+    """Return host memory that a device can copy from while the host goes on, (num_bytes,) uint8.
+
+    Raises
+    ------
+    OutOfMemoryError
+        Nothing is kept then.
+    """
+    pinned: np.ndarray = _allocate(pinned_array, num_bytes, "pinned memory of the host")
     return pinned
 
 
+def _allocate(make: Callable[..., Any], num_bytes: int, kind: str) -> Any:
+    try:
+        return make(num_bytes, np.uint8)
+    except CudaAPIError as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise OutOfMemoryError(f"{num_bytes} bytes of {kind} are not to be had") from error
+
+
 def new_stream() -> Any:
-    """Return a new stream of the current device."""
-    return make_stream()
+    """Return a new stream of the current device, which the default stream does not wait for.
+
+    Numba's own streams and the default stream, on which PyTorch works, wait for each other.
+    """
+    if config.ENABLE_CUDASIM:
+        return make_stream()
+    return external_stream(int(driver.cuStreamCreate(NON_BLOCKING)))
 
 
 def new_event() -> Any:

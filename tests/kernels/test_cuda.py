@@ -3,6 +3,8 @@
 `test_warp.py` runs on them too, and `test_cuda_agreement.py` holds them against the CPU's.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numba import cuda as driver
@@ -110,11 +112,22 @@ def as_levels(stored, target):
 
 
 @pytest.mark.parametrize(
-    ("width", "address", "expected"),
-    [(12, 0, True), (12, 16, True), (12, 8, False), (12, 4, False), (11, 0, False), (2, 0, False)],
+    ("width", "address", "dtype", "expected"),
+    [
+        (12, 16, "float32", True),
+        (12, 8, "float32", False),
+        (12, 8, "float16", True),
+        (12, 4, "float16", False),
+        (12, 4, "uint8", True),
+        (12, 2, "uint8", False),
+        (11, 16, "uint8", False),
+        (2, 16, "float32", False),
+    ],
 )
-def test_fours_need_whole_fours_and_an_aligned_target(width, address, expected):
-    assert cuda.can_go_in_fours(width, address) is expected
+def test_fours_need_whole_fours_and_an_aligned_target(monkeypatch, width, address, dtype, expected):
+    monkeypatch.setattr(cuda, "address_of", lambda _: address)
+    out = SimpleNamespace(dtype=np.dtype(dtype))
+    assert cuda.can_go_in_fours(width, out) is expected
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
