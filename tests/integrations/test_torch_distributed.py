@@ -73,7 +73,8 @@ def expected() -> Counter:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_two_ranks_give_what_one_loader_gives(tmp_path, num_workers):
     command = [sys.executable, "-c", RANK, f"file://{tmp_path}/rendezvous", str(num_workers)]
-    environment = {**os.environ, "FUSEWARP_CACHE": str(tmp_path / "kernels")}
+    kernels = {"FUSEWARP_CACHE": "1", "FUSEWARP_CACHE_DIR": str(tmp_path / "kernels")}
+    environment = {**os.environ, **kernels}
     ranks = [
         subprocess.Popen(
             command,

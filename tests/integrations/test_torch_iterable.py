@@ -60,12 +60,15 @@ def plain(num_epochs=3, **options) -> list[list[tuple[list[int], bytes]]]:
         (1, "fork", False),
         (2, "fork", False),
         (2, "fork", True),
-        pytest.param(2, "spawn", True, marks=pytest.mark.slow),
         pytest.param(2, "spawn", False, marks=pytest.mark.slow),
         pytest.param(2, "forkserver", True, marks=pytest.mark.slow),
     ],
 )
-def test_batches_and_their_order_are_the_loaders(num_workers, context, persistent):
+def test_batches_and_their_order_are_the_loaders(
+    num_workers, context, persistent, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("FUSEWARP_CACHE", "1")  # so that not every worker compiles
+    monkeypatch.setenv("FUSEWARP_CACHE_DIR", str(tmp_path))
     loader = data_loader(
         as_iterable_dataset(make_loader()), num_workers, context, persistent_workers=persistent
     )

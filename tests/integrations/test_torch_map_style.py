@@ -50,7 +50,11 @@ def plain(epoch, source=SOURCE, augmenter=None) -> list[tuple[int, bytes]]:
         pytest.param(2, "spawn", True, marks=pytest.mark.slow),
     ],
 )
-def test_samples_are_the_loaders_in_every_epoch(num_workers, context, persistent):
+def test_samples_are_the_loaders_in_every_epoch(
+    num_workers, context, persistent, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("FUSEWARP_CACHE", "1")  # so that not every worker compiles
+    monkeypatch.setenv("FUSEWARP_CACHE_DIR", str(tmp_path))
     dataset = as_map_dataset(SOURCE, make_augmenter())
     loader = DataLoader(
         dataset,
