@@ -85,6 +85,6 @@ class SharedProgress:
                 return Position(epoch, step)
             time.sleep(_POLL_SECONDS)
         raise RuntimeError(
-            f"The first DataLoader worker did not begin within {_WAIT_SECONDS:g} seconds. One dataset "
-            "takes one iteration at a time; make another one of a Loader of its own."
+            f"The first DataLoader worker did not begin within {_WAIT_SECONDS:g} seconds. One "
+            "dataset takes one iteration at a time; make another one of a Loader of its own."
         )
