@@ -1,0 +1,5 @@
+"""fusewarp for JAX: the batches of a loader as global arrays of a sharding."""
+
+from .global_arrays import as_global_arrays
+
+__all__ = ["as_global_arrays"]
