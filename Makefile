@@ -92,4 +92,4 @@ bench: .venv-bench/ready ## Compare with all peers: tables and charts in bench-r
 	.venv-bench/bin/python -m fusewarp bench $(BENCH)
 
 clean: ## Remove the environments and what was built.
-	rm -rf .venv .venv-lowest .venv-bench build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-torch .venv-bench build dist *.egg-info
