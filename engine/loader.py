@@ -189,9 +189,9 @@ class Loader:
         The state may come from another batch size or another number of shards, all at the same
         step: after `step` steps they have done the first `step * batch_size * num_shards` samples
         of the epoch's order. These shards go on after them if that is a whole number of their own
-        steps, as it always is where `batch_size * num_shards` is the same. (A `BlockShuffle` takes
-        no other number of shards inside an epoch.) A state without these two counts this loader's
-        steps.
+        steps, as it always is where `batch_size * num_shards` is the same; a shard that has no step
+        left there goes on with the next epoch. (A `BlockShuffle` takes no other number of shards
+        inside an epoch.) A state without these two counts this loader's steps.
 
         Parameters
         ----------
@@ -211,14 +211,14 @@ class Loader:
                 "Make the Augmenter with the state's seed."
             )
         whole = all(isinstance(state[name], int | np.integer) for name in ("epoch", "step"))
-        step = self._own_step(state) if whole else -1
-        if state["epoch"] < 0 or not 0 <= step < len(self):
+        epoch, step = self._own_position(state) if whole else (-1, -1)
+        if epoch < 0 or not 0 <= step < len(self):
             raise ValueError(f"An epoch has {len(self)} steps from 0 on; the state is {state!r}.")
         self._iteration += 1
-        self._epoch, self._step = int(state["epoch"]), step
+        self._epoch, self._step = epoch, step
 
-    def _own_step(self, state: dict[str, int]) -> int:
-        """Return the step of this loader that begins where the state's step does."""
+    def _own_position(self, state: dict[str, int]) -> tuple[int, int]:
+        """Return epoch and step of this loader that begin where the state's step does."""
         batch_size = _at_least("batch_size", state.get("batch_size", self.batch_size), 1)
         num_shards = _at_least("num_shards", state.get("num_shards", self.shard[1]), 1)
         interleaved = isinstance(self.shuffle, bool) or self.shuffle.is_interleaved
@@ -235,7 +235,10 @@ class Loader:
                 f"steps of {self.batch_size} * {self.shard[1]} samples. Keep batch_size * shards "
                 f"at {batch_size * num_shards}, or save the state at another step."
             )
-        return int(done // per_step)
+        epoch, step = int(state["epoch"]), int(done // per_step)
+        if step >= len(self) and "batch_size" in state and done < self._epoch_samples:
+            return epoch + 1, 0  # the samples that are left are other shards', or dropped
+        return epoch, step
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
         lane = Lane(self.augmenter.threads)

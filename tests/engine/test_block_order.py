@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusewarp.engine import BlockShuffle
@@ -19,6 +19,7 @@ def epoch_ids(shuffle, seed=1, epoch=0, shard=(0, 1), even_shards=None) -> np.nd
 sizes_of_blocks = st.lists(st.integers(1, 20), min_size=1, max_size=30)
 
 
+@settings(max_examples=25, deadline=None)
 @given(sizes_of_blocks, st.integers(1, 35), st.integers(1, 7))
 def test_shards_have_every_sample_once(sizes, window, count):
     shuffle = BlockShuffle(sizes, window)
@@ -28,6 +29,7 @@ def test_shards_have_every_sample_once(sizes, window, count):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@settings(max_examples=25, deadline=None)
 @given(sizes_of_blocks, st.integers(1, 7))
 def test_even_shards_have_one_length(sizes, count):
     shuffle, total = BlockShuffle(sizes, 3), sum(sizes)

@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusewarp.engine import order as order_module
@@ -50,6 +50,7 @@ def test_shards_of_a_computed_order_together_are_the_epoch(shards):
         np.testing.assert_array_equal(part, whole[index::shards])
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.booleans())
 def test_dropping_leaves_out_the_end_and_repeating_begins_anew(num_samples, count, shuffle):
     whole = epoch_order(num_samples, 4, 2, shuffle=shuffle)
