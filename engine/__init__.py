@@ -1,6 +1,7 @@
 """The engine: policies, plans, sources, order, threads and the loader. Knows no framework."""
 
 from .augmenter import Augmenter
+from .block_order import BlockShuffle
 from .errors import SampleError
 from .files import FolderSource
 from .leakage import (
@@ -11,6 +12,7 @@ from .leakage import (
     group_copies,
 )
 from .loader import Batch, Loader, Skipped
+from .mixing import ConcatSource, WeightedShuffle
 from .packed import PackedSource
 from .policy import Policy
 from .sources import ArraySource
@@ -22,6 +24,8 @@ __all__ = [
     "ArraySource",
     "Augmenter",
     "Batch",
+    "BlockShuffle",
+    "ConcatSource",
     "FolderSource",
     "Leak",
     "Loader",
@@ -31,6 +35,7 @@ __all__ = [
     "Skipped",
     "TableSource",
     "TarSource",
+    "WeightedShuffle",
     "check_no_leaks",
     "check_no_unseen_classes",
     "find_leaks",

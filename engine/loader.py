@@ -15,7 +15,7 @@ from .augmenter import Augmenter
 from .cached import CachedSource, CacheInfo
 from .decode import Decoded, Extent, Room
 from .errors import SampleError
-from .order import epoch_order
+from .order import EpochOrder, Even, Order, Shuffle, shard_length
 from .plan import Plan
 from .sources import Source
 from .staging import Staging
@@ -63,10 +63,17 @@ class Loader:
         Its seed is also the seed of the order; its threads do the work.
     batch_size : int
         The last batch of an epoch is shorter unless `drop_remainder`.
-    shuffle : bool
-        A new permutation each epoch, a pure function of (seed, epoch).
+    shuffle : bool or Shuffle
+        True: a new permutation each epoch, a pure function of (seed, epoch); to 4,194,304 samples
+        it is an array of 8 bytes per sample, beyond it is computed batch by batch. False: 0, 1,
+        2 ... Or a `BlockShuffle` or `WeightedShuffle`.
     shard : (index, count)
         This loader's share: every `count`-th sample of the epoch's order.
+    even_shards : {None, "drop", "repeat"}
+        What to do where `count` does not divide the samples. None: the first shards have one more,
+        and may have a batch more. "drop": the samples too many are left out this epoch. "repeat":
+        the shards that lack one take it from the beginning of the epoch's order, as torch's
+        `DistributedSampler` does. With both, all shards have the same steps and samples.
     epochs : int, optional
         So many epochs for each `for`; None never ends.
     drop_remainder : bool
@@ -101,8 +108,9 @@ class Loader:
         augmenter: Augmenter,
         batch_size: int = 32,
         *,
-        shuffle: bool = True,
+        shuffle: bool | Shuffle = True,
         shard: tuple[int, int] = (0, 1),
+        even_shards: Even = None,
         epochs: int | None = 1,
         drop_remainder: bool = False,
         prefetch: int = 2,
@@ -115,8 +123,13 @@ class Loader:
         self.source = _with_cache(source, augmenter.useful_size, cache, cache_bytes)
         self.augmenter = augmenter
         self.batch_size = _at_least("batch_size", batch_size, 1)
-        self.shuffle = bool(shuffle)
+        self.shuffle = _checked_shuffle(shuffle, len(self.source))
         self.shard = _checked_shard(shard)
+        if even_shards not in (None, "drop", "repeat"):
+            raise ValueError(
+                f'`even_shards` must be "drop", "repeat" or None, got {even_shards!r}.'
+            )
+        self.even_shards = even_shards
         self.epochs = None if epochs is None else _at_least("epochs", epochs, 1)
         self.drop_remainder = bool(drop_remainder)
         self.prefetch = _at_least("prefetch", prefetch, 0)
@@ -134,11 +147,19 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of batches in one epoch of this shard."""
-        index, count = self.shard
-        num_samples = len(self.source)
         if self.drop_remainder:
-            return num_samples // count // self.batch_size
-        return math.ceil(len(range(index, num_samples, count)) / self.batch_size)
+            even = self.even_shards or "drop"
+            return shard_length(self._epoch_samples, self.shard, even) // self.batch_size
+        return math.ceil(self.shard_samples / self.batch_size)
+
+    @property
+    def shard_samples(self) -> int:
+        """Samples of one epoch of this shard, before `drop_remainder`."""
+        return shard_length(self._epoch_samples, self.shard, self.even_shards)
+
+    @property
+    def _epoch_samples(self) -> int:
+        return len(self.source) if isinstance(self.shuffle, bool) else self.shuffle.num_samples
 
     def __iter__(self) -> Iterator[Batch]:
         """Iterate from the loader's position on; an earlier iteration is given up."""
@@ -150,11 +171,31 @@ class Loader:
         return self.source.info() if isinstance(self.source, CachedSource) else None
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position, {"seed", "epoch", "step"}: what the next batch will be."""
-        return {"seed": self.augmenter.seed, "epoch": self._epoch, "step": self._step}
+        """Return the position: what the next batch will be.
+
+        Returns
+        -------
+        {"seed", "epoch", "step"}, and inside an epoch also {"batch_size", "num_shards"}: what a
+        step is.
+        """
+        state = {"seed": self.augmenter.seed, "epoch": self._epoch, "step": self._step}
+        if self._step:
+            state |= {"batch_size": self.batch_size, "num_shards": self.shard[1]}
+        return state
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to a position that `state_dict` returned; exact, and no sample is read for it.
+
+        The state may come from another batch size or another number of shards, all at the same
+        step: after `step` steps they have done the first `step * batch_size * num_shards` samples
+        of the epoch's order. These shards go on after them if that is a whole number of their own
+        steps, as it always is where `batch_size * num_shards` is the same; a shard that has no step
+        left there goes on with the next epoch. (A `BlockShuffle` takes no other number of shards
+        inside an epoch.) A state without these two counts this loader's steps.
+
+        Parameters
+        ----------
+        state : dict
 
         Raises
         ------
@@ -170,10 +211,34 @@ class Loader:
                 "Make the Augmenter with the state's seed."
             )
         whole = all(isinstance(state[name], int | np.integer) for name in ("epoch", "step"))
-        if not whole or state["epoch"] < 0 or not 0 <= state["step"] < len(self):
+        epoch, step = self._own_position(state) if whole else (-1, -1)
+        if epoch < 0 or not 0 <= step < len(self):
             raise ValueError(f"An epoch has {len(self)} steps from 0 on; the state is {state!r}.")
         self._iteration += 1
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        self._epoch, self._step = epoch, step
+
+    def _own_position(self, state: dict[str, int]) -> tuple[int, int]:
+        """Return epoch and step of this loader that begin where the state's step does."""
+        batch_size = _at_least("batch_size", state.get("batch_size", self.batch_size), 1)
+        num_shards = _at_least("num_shards", state.get("num_shards", self.shard[1]), 1)
+        interleaved = isinstance(self.shuffle, bool) or self.shuffle.is_interleaved
+        if state["step"] and num_shards != self.shard[1] and not interleaved:
+            raise ValueError(
+                f"The state is of {num_shards} shards, this loader's are {self.shard[1]}, and "
+                f"{type(self.shuffle).__name__} gives each a run of blocks. Change the number "
+                "between two epochs."
+            )
+        done, per_step = state["step"] * batch_size * num_shards, self.batch_size * self.shard[1]
+        if done % per_step:
+            raise ValueError(
+                f"The state is {done} samples into its epoch, no whole number of this loader's "
+                f"steps of {self.batch_size} * {self.shard[1]} samples. Keep batch_size * shards "
+                f"at {batch_size * num_shards}, or save the state at another step."
+            )
+        epoch, step = int(state["epoch"]), int(done // per_step)
+        if step >= len(self) and "batch_size" in state and done < self._epoch_samples:
+            return epoch + 1, 0  # the samples that are left are other shards', or dropped
+        return epoch, step
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
         lane = Lane(self.augmenter.threads)
@@ -208,22 +273,24 @@ class Loader:
         last_epoch = math.inf if self.epochs is None else epoch + self.epochs - 1
         at_once = math.ceil(_PLANNED_SAMPLES / self.batch_size)
         while epoch <= last_epoch:
-            order = epoch_order(
-                len(self.source),
-                self.augmenter.seed,
-                epoch,
-                shuffle=self.shuffle,
-                shard=self.shard,
-            )
+            order = self._order(epoch)
             for start in range(step, len(self), at_once):
                 yield from self._plan_steps(order, epoch, start, min(start + at_once, len(self)))
             epoch, step = epoch + 1, 0
 
+    def _order(self, epoch: int) -> Order:
+        seed, shard, even = self.augmenter.seed, self.shard, self.even_shards
+        if isinstance(self.shuffle, bool):
+            return EpochOrder(
+                len(self.source), seed, epoch, shuffle=self.shuffle, shard=shard, even_shards=even
+            )
+        return self.shuffle.order(seed, epoch, shard, even)
+
     def _plan_steps(
-        self, order: NDArray[np.int64], epoch: int, start: int, stop: int
+        self, order: Order, epoch: int, start: int, stop: int
     ) -> Iterator["_PlannedBatch"]:
         size = self.batch_size
-        ids = order[start * size : stop * size]
+        ids = order.ids(start * size, stop * size)
         plan = self._plan_of(ids, epoch)
         for step in range(start, stop):
             rows = slice((step - start) * size, (step - start + 1) * size)
@@ -277,7 +344,7 @@ class Loader:
     def _check_not_empty(self) -> None:
         if len(self) == 0:
             raise ValueError(
-                f"Shard {self.shard} of {len(self.source)} samples makes no batch of "
+                f"Shard {self.shard} of {self._epoch_samples} samples makes no batch of "
                 f"{self.batch_size}"
                 + (" with drop_remainder=True." if self.drop_remainder else ".")
             )
@@ -412,3 +479,14 @@ def _checked_shard(shard: Any) -> tuple[int, int]:
     if not 0 <= index < count:
         raise ValueError(f"`shard` must be (index, count) with 0 <= index < count, got {shard!r}.")
     return int(index), int(count)
+
+
+def _checked_shuffle(shuffle: Any, num_ids: int) -> bool | Shuffle:
+    if not hasattr(shuffle, "order"):
+        return bool(shuffle)
+    if shuffle.num_ids != num_ids:
+        raise ValueError(
+            f"`shuffle` is made for {shuffle.num_ids} samples, the source has {num_ids}."
+        )
+    checked: Shuffle = shuffle
+    return checked

@@ -163,9 +163,7 @@ def _tensor_dtype(name: str, dtype: np.dtype[Any]) -> Any:
 def _all_batches_full(loader: Loader) -> bool:
     if loader.on_error == "skip":
         return False
-    index, count = loader.shard
-    share = len(range(index, len(loader.source), count))
-    return loader.drop_remainder or share % loader.batch_size == 0
+    return loader.drop_remainder or loader.shard_samples % loader.batch_size == 0
 
 
 def _options() -> Any:

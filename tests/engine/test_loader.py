@@ -1,12 +1,14 @@
 import gc
+import math
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from fusewarp import ArraySource, Augmenter, FolderSource, Loader, Policy
+from fusewarp import ArraySource, Augmenter, BlockShuffle, FolderSource, Loader, Policy
 from fusewarp.engine import SampleError
+from fusewarp.engine.order import epoch_order
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 10, 3), np.uint8)
 LABELS = np.arange(23) * 10
@@ -94,7 +96,8 @@ def test_resumes_exactly_at_any_step(stop):
     for _ in range(stop):
         next(iterator)
     state = interrupted.state_dict()
-    assert state == {"seed": 5, "epoch": stop // 6, "step": stop % 6}
+    within = {"batch_size": 4, "num_shards": 1} if stop % 6 else {}
+    assert state == {"seed": 5, "epoch": stop // 6, "step": stop % 6, **within}
     resumed = make_loader(threads=1, batch_size=4, epochs=None)
     resumed.load_state_dict(state)
     iterator = iter(resumed)
@@ -103,6 +106,139 @@ def test_resumes_exactly_at_any_step(stop):
     for number, batch in enumerate(batches, start=stop):
         for sample_id, image in by_id([batch]).items():
             np.testing.assert_array_equal(image, EXPECTED[number // 6][sample_id])
+
+
+def ids_of(loaders) -> list[int]:
+    return sorted(i for loader in loaders for batch in loader for i in batch.sample_ids.tolist())
+
+
+def ranks(count, batch_size, **options) -> list[Loader]:
+    return [
+        make_loader(1, batch_size=batch_size, shard=(i, count), **options) for i in range(count)
+    ]
+
+
+def states_after(steps, loaders) -> tuple[list[int], list[dict]]:
+    """Return the ids that came, and the states of all ranks."""
+    came: list[int] = []
+    for loader in loaders:
+        iterator = iter(loader)
+        came += [i for _ in range(steps) for i in next(iterator).sample_ids.tolist()]
+    return came, [loader.state_dict() for loader in loaders]
+
+
+@pytest.mark.parametrize(
+    ("before", "steps", "after"),
+    [
+        ((2, 3), 1, (3, 2)),
+        ((2, 3), 2, (1, 4)),
+        ((4, 1), 3, (2, 6)),
+        ((1, 2), 3, (3, 2)),
+        ((3, 2), 1, (1, 6)),
+        ((2, 2), 4, (4, 4)),
+    ],
+)
+def test_another_number_of_ranks_goes_on_after_the_samples_that_are_done(before, steps, after):
+    came, states = states_after(steps, ranks(*before))
+    assert all(state == states[0] for state in states)
+    resumed = ranks(*after)
+    for loader in resumed:
+        loader.load_state_dict(states[0])
+    assert sorted(came + ids_of(resumed)) == list(range(23))
+
+
+def test_a_state_between_two_steps_of_the_new_ranks_is_refused():
+    _, states = states_after(1, ranks(2, 3))
+    with pytest.raises(
+        ValueError, match=r"6 samples into its epoch.*Keep batch_size \* shards at 6"
+    ):
+        make_loader(batch_size=2, shard=(0, 2)).load_state_dict(states[0])
+
+
+def test_the_end_of_an_epoch_fits_any_ranks():
+    _, states = states_after(1, ranks(2, 12))
+    assert states[0] == {"seed": 5, "epoch": 1, "step": 0}
+    make_loader(batch_size=5, shard=(2, 3)).load_state_dict(states[0])
+
+
+@pytest.mark.parametrize("before", [(1, 7), (3, 7), (7, 3)])
+def test_ranks_without_a_step_left_go_on_with_the_next_epoch(before):
+    came, states = states_after(21 // math.prod(before), ranks(*before)[:2])
+    if before[0] > 1:
+        came = epoch_order(23, 5, 0, shuffle=True)[:21].tolist()
+    resumed = ranks(3, 7)
+    for loader in resumed:
+        loader.load_state_dict(states[0])
+    assert [loader.state_dict()["epoch"] for loader in resumed] == [0, 0, 1]
+    assert sorted(came + ids_of(resumed[:2])) == list(range(23))
+
+
+@pytest.mark.parametrize("state", [{"step": 3}, {"step": -1}, {"step": "1"}, {"epoch": -1}])
+def test_positions_that_are_none_are_refused(state):
+    loader = make_loader(batch_size=8)
+    with pytest.raises(ValueError, match="An epoch has 3 steps from 0 on"):
+        loader.load_state_dict({"seed": 5, "epoch": 0, "step": 0, **state})
+
+
+def test_a_state_without_batch_size_counts_own_steps():
+    loader = make_loader(batch_size=4, shard=(1, 2))
+    loader.load_state_dict({"seed": 5, "epoch": 0, "step": 2})
+    assert loader.state_dict()["step"] == 2
+    assert len(list(loader)) == 1
+
+
+@pytest.mark.parametrize(("even_shards", "samples"), [("drop", 5), ("repeat", 6)])
+def test_even_shards_give_all_ranks_the_same_batches(even_shards, samples):
+    loaders = ranks(4, 4, even_shards=even_shards)
+    sizes = [[len(batch.sample_ids) for batch in loader] for loader in loaders]
+    assert sizes == [[4, samples - 4]] * 4
+    assert [len(loader) for loader in loaders] == [2] * 4
+    assert {loader.shard_samples for loader in loaders} == {samples}
+
+
+def test_even_shards_drop_or_repeat_as_few_as_need_be():
+    assert len(set(ids_of(ranks(4, 4, even_shards="drop")))) == 20
+    repeated = ids_of(ranks(4, 4, even_shards="repeat"))
+    assert len(repeated) == 24
+    assert set(repeated) == set(range(23))
+
+
+def test_repeated_samples_make_a_last_full_batch():
+    loaders = ranks(4, 6, even_shards="repeat", drop_remainder=True)
+    assert [len(loader) for loader in loaders] == [1] * 4
+    assert set(ids_of(loaders)) == set(range(23))
+
+
+def test_even_shards_takes_two_words():
+    with pytest.raises(ValueError, match=r'`even_shards` must be "drop", "repeat" or None'):
+        make_loader(even_shards="pad")
+
+
+def test_blocks_come_as_their_order_says_and_resume():
+    shuffle = BlockShuffle([5, 3, 8, 7], window=2)
+    loader = make_loader(batch_size=4, shuffle=shuffle)
+    order = shuffle.order(5, 0)
+    ids = [i for batch in loader for i in batch.sample_ids.tolist()]
+    assert ids == order.ids(0, 23).tolist()
+    resumed = make_loader(batch_size=4, shuffle=shuffle)
+    resumed.load_state_dict({"seed": 5, "epoch": 0, "step": 3})
+    assert [i for batch in resumed for i in batch.sample_ids.tolist()] == ids[12:]
+
+
+def test_blocks_take_no_other_number_of_ranks_within_an_epoch():
+    shuffle = BlockShuffle([5, 3, 8, 7], window=2)
+    came, states = states_after(2, ranks(2, 3, shuffle=shuffle))
+    with pytest.raises(ValueError, match="The state is of 2 shards, this loader's are 3"):
+        make_loader(batch_size=2, shard=(0, 3), shuffle=shuffle).load_state_dict(states[0])
+    resumed = ranks(2, 6, shuffle=shuffle)
+    for loader in resumed:
+        loader.load_state_dict(states[0])
+    assert sorted(came + ids_of(resumed)) == list(range(23))
+
+
+def test_blocks_of_another_source_are_refused():
+    with pytest.raises(ValueError, match="`shuffle` is made for 20 samples, the source has 23"):
+        make_loader(shuffle=BlockShuffle([10, 10]))
 
 
 def test_a_break_loses_nothing():
