@@ -2,6 +2,9 @@
 
 from .augmenter import Augmenter
 from .block_order import BlockShuffle
+from .cuda_memory import DeviceMemoryError
+from .device_batch import DeviceBatch
+from .devices import DeviceError
 from .errors import SampleError
 from .files import FolderSource
 from .leakage import (
@@ -26,6 +29,9 @@ __all__ = [
     "Batch",
     "BlockShuffle",
     "ConcatSource",
+    "DeviceBatch",
+    "DeviceError",
+    "DeviceMemoryError",
     "FolderSource",
     "Leak",
     "Loader",

@@ -36,6 +36,7 @@ class StridedLoader(Loader):
             shard=loader.shard,
             epochs=loader.epochs,
             drop_remainder=loader.drop_remainder,
+            even_shards=loader.even_shards,
             prefetch=loader.prefetch,
             on_error=loader.on_error,
         )
