@@ -124,7 +124,8 @@ class LoaderDataset(IterableDataset):  # type: ignore[misc]
             If the state is of another seed, or not a position of the loader.
         """
         self._loader.load_state_dict(state)
-        self._write(Position(int(state["epoch"]), int(state["step"])))
+        own = self._loader.state_dict()  # the state may be of another batch size
+        self._write(Position(own["epoch"], own["step"]))
 
     def _batches(self) -> Iterator[Any]:
         """Iterate in this process."""

@@ -105,11 +105,18 @@ def test_resumes_at_a_state(num_workers, step):
     for _ in range(step):
         next(iterator)
     state = dataset.state_dict()
-    assert state == {"seed": 3, "epoch": 1, "step": step}
+    assert state == state | {"seed": 3, "epoch": 1, "step": step}
     resumed = as_iterable_dataset(make_loader())
     resumed.load_state_dict(state)
     loader = data_loader(resumed, num_workers)
     assert contents(loader) == expected[1][step:]
+
+
+def test_resumes_at_a_state_of_another_batch_size():
+    state = {"seed": 3, "epoch": 1, "step": 3, "batch_size": 2, "num_shards": 1}
+    dataset = as_iterable_dataset(make_loader())
+    dataset.load_state_dict(state)
+    assert contents(data_loader(dataset)) == plain()[1][2:]  # six samples are two steps of three
     assert contents(loader) == expected[2]
 
 
