@@ -44,7 +44,7 @@ for ours, plain in zip(there, here):
 batch = next(iter(loader("cuda")))
 tensor = tf.experimental.dlpack.from_dlpack(batch.images.__dlpack__())
 address = read_dlpack(tf.experimental.dlpack.to_dlpack(tensor)).address
-assert address == cuda.address_of(batch.images.array), "copied"
+assert address == cuda.address_of(batch.images.rows(slice(None))), "copied"
 
 def message(call):
     try:
