@@ -115,7 +115,8 @@ def main():
         np.testing.assert_array_equal(labels, other)
 
     batch = list(loader("cuda"))[0]  # all: the simulator takes one launch at a time
-    assert torch.from_dlpack(batch.images).data_ptr() == cuda.address_of(batch.images.rows(slice(None)))
+    address = cuda.address_of(batch.images.rows(slice(None)))
+    assert torch.from_dlpack(batch.images).data_ptr() == address
 
     one, label = as_map_dataset(source, augmenter("cuda"))[3]
     plain, _ = as_map_dataset(source, augmenter("cpu"))[3]
