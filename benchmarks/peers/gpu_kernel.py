@@ -131,7 +131,7 @@ def _launch(case: Case, work: GpuWork, queue: Queue, pixels: Any, out: Any) -> C
         interpolation=INTERPOLATION_CODES[case.interpolation],
         is_mixed=mixes_channels(colour),
         is_planar=case.layout == "CHW",
-        is_in_fours=cuda.can_go_in_fours(work.side, cuda.address_of(out)),
+        is_in_fours=cuda.can_go_in_fours(work.side, out),
     )
     size, cval = (work.side, work.side), np.float32(0)
     return lambda: cuda.launch(table, pixels, out, kind, size, cval, queue.stream)
