@@ -180,6 +180,11 @@ class Augmenter:
         return np.compress(kept, batch, axis=0, out=images)
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether Numba's simulator stands in for a CUDA device."""
+        return self._cuda is not None and bool(self._cuda.cuda.is_simulated())
+
+    @property
     def _output(self) -> Output:
         policy = self.policy
         return Output(

@@ -169,12 +169,21 @@ class PinnedPool:
         with self._lock:
             found = self._find(num_bytes)
         if found is None:
-            pinned: NDArray[np.uint8] = self._cuda.pinned_empty(num_bytes)
-            return pinned
+            return self._allocate(num_bytes)
         piece, copied = found
         if copied is not None:
             copied.synchronize()
         return piece
+
+    def _allocate(self, num_bytes: int) -> NDArray[np.uint8]:
+        try:
+            pinned: NDArray[np.uint8] = self._cuda.pinned_empty(num_bytes)
+        except self._cuda.OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                f"{num_bytes / 1e6:.1f} MB of the host's memory cannot be pinned for uploads.",
+                "Use fewer threads or a smaller batch, or raise the limit of locked memory.",
+            ) from error
+        return pinned
 
     def give_back(self, piece: NDArray[np.uint8], copied: Any = None) -> None:
         """Take back a piece; `copied` is the event after which nothing copies from it."""

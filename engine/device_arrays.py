@@ -94,7 +94,7 @@ def _from_dlpack(cuda: Any, images: Any, index: int, stream: Any) -> Any:
             f"`images` lies on DLPack device {device}, the Augmenter works on cuda:{index}. "
             "Move it there, or pass host arrays (`np.asarray(images)`)."
         )
-    imported = read_dlpack(images, stream=cuda.stream_pointer(stream))
+    imported = _imported(cuda, images, stream)
     interface = {
         "shape": imported.shape,
         "strides": None,
@@ -107,6 +107,14 @@ def _from_dlpack(cuda: Any, images: Any, index: int, stream: Any) -> Any:
     if imported.strides is not None:
         interface["strides"] = _byte_strides(imported)
     return cuda.wrap_memory(interface, imported)
+
+
+def _imported(cuda: Any, images: Any, stream: Any) -> Any:
+    try:
+        return read_dlpack(images, stream=cuda.stream_pointer(stream))
+    except RuntimeError:  # TensorFlow knows no streams: what it has queued has to be done first
+        cuda.wait_for_device()
+        return read_dlpack(images)
 
 
 def _byte_strides(imported: Any) -> tuple[int, ...]:

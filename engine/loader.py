@@ -155,7 +155,11 @@ class Loader:
     @property
     def shard_samples(self) -> int:
         """Samples of one epoch of this shard, before `drop_remainder`."""
-        return shard_length(self._epoch_samples, self.shard, self.even_shards)
+        return self.samples_of(self.shard)
+
+    def samples_of(self, shard: tuple[int, int]) -> int:
+        """Return how many samples of one epoch a shard like this loader's own would have."""
+        return shard_length(self._epoch_samples, shard, self.even_shards)
 
     @property
     def _epoch_samples(self) -> int:
@@ -486,7 +490,8 @@ def _checked_shuffle(shuffle: Any, num_ids: int) -> bool | Shuffle:
         return bool(shuffle)
     if shuffle.num_ids != num_ids:
         raise ValueError(
-            f"`shuffle` is made for {shuffle.num_ids} samples, the source has {num_ids}."
+            f"`shuffle` is made for {shuffle.num_ids} samples, the source has {num_ids}. Make it "
+            "of ids of this source; a WeightedShuffle of some of them needs num_ids=len(source)."
         )
     checked: Shuffle = shuffle
     return checked

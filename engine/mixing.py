@@ -65,6 +65,10 @@ class ConcatSource:
         if lacking or len(shapes) > 1:
             what = f"sources {lacking} have none" if lacking else f"their shapes are {shapes}"
             raise ValueError(f"All of `sources` or none must have {name} of one shape; {what}.")
+        kinds = {"text" if value.dtype.kind in "USO" else "numbers" for value in values}
+        if len(kinds) > 1:
+            dtypes = [str(value.dtype) for value in values]
+            raise ValueError(f"All of `sources` must have {name} of one kind, got {dtypes}.")
         return np.concatenate(values)
 
     def __len__(self) -> int:
@@ -218,7 +222,8 @@ class WeightedShuffle:
         classes, codes = np.unique(array, return_inverse=True)
         by_class = np.argsort(codes, kind="stable")
         parts = np.split(by_class, np.cumsum(np.bincount(codes))[:-1])
-        return cls(parts, [1.0] * len(classes), num_samples or len(array), num_ids=len(array))
+        count = len(array) if num_samples is None else num_samples
+        return cls(parts, [1.0] * len(classes), count, num_ids=len(array))
 
     def order(
         self, seed: int, epoch: int, shard: Shard = (0, 1), even_shards: Even = None
@@ -301,6 +306,8 @@ def _checked_part(number: int, part: range | ArrayLike) -> Part:
     if len(ids) == 0:
         raise ValueError(f"Part {number} of `parts` is empty; leave it out.")
     if isinstance(ids, range):
+        if min(ids[0], ids[-1]) < 0:
+            raise ValueError(f"Part {number} of `parts` must have ids from 0 on, got {ids}.")
         return ids
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.min() < 0:
         raise ValueError(

@@ -160,6 +160,14 @@ class TarSource:
         keys = PackedNames(self._keys, self._key_offsets, self._rows)
         return TarNames(keys, self._shard_names, self._first_rows, self._rows)
 
+    @property
+    def block_sizes(self) -> NDArray[np.int64]:
+        """How many neighbouring pictures lie in one shard, (k,): what a `BlockShuffle` takes."""
+        shards = np.searchsorted(self._first_rows, self._rows, side="right")
+        ends = np.flatnonzero(np.diff(shards)) + 1
+        sizes: NDArray[np.int64] = np.diff(np.concatenate([[0], ends, [len(shards)]]))
+        return sizes.astype(np.int64)
+
     def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
         """Read and decode one picture.
 

@@ -72,12 +72,18 @@ class GlobalArrays:
         return jax.make_array_from_process_local_data(self._sharding, local, shape)
 
 
+def _samples_of_shards(loader: Loader) -> set[int]:
+    """Return the different numbers of samples that the processes have in an epoch."""
+    count = loader.shard[1]
+    return {loader.samples_of((index, count)) for index in (0, count - 1)}
+
+
 def _check(loader: Loader) -> None:
-    count, source = loader.shard[1], loader.source
-    divides = len(source) % (count * loader.batch_size) == 0
+    source, samples = loader.source, _samples_of_shards(loader)
+    divides = len(samples) == 1 and samples.pop() % loader.batch_size == 0
     if not (loader.drop_remainder or divides) or loader.on_error == "skip":
         raise ValueError(
-            f"{len(source)} samples in {count} shards of batches of {loader.batch_size} with "
+            f"{loader.shard[1]} shards in batches of {loader.batch_size} with "
             f"on_error={loader.on_error!r} may give short batches, and a global array needs equal "
             'parts. Make the Loader with drop_remainder=True and on_error="raise".'
         )

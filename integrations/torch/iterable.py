@@ -160,4 +160,5 @@ class LoaderDataset(IterableDataset):  # type: ignore[misc]
         return self._progress.next != self._written
 
     def _write(self, position: Position) -> None:
-        self._progress.next = self._written = position
+        self._progress.choose(position)
+        self._written = position

@@ -11,6 +11,11 @@ import torch
 
 UNKNOWN = -1  # the epoch after an endless iteration
 _POLL_SECONDS = 0.002
+_SAME_SEED = (
+    "This iteration of the DataLoader has the same seed as the last one, so that its workers "
+    "cannot tell them apart. Whoever seeds PyTorch anew before each epoch calls "
+    "`dataset.set_epoch(epoch)`."
+)
 _WAIT_SECONDS = 600.0  # for a worker to start: a spawned one imports and compiles first
 
 
@@ -33,8 +38,9 @@ class SharedProgress:
     """
 
     def __init__(self, start: Position) -> None:
-        # the next position; then the position of the newest iteration of workers and its seal
-        self._shared = torch.tensor([*start, 0, 0, 0], dtype=torch.int64).share_memory_()
+        # the next position; how often somebody has chosen it; then of the newest iteration of
+        # workers its position, what tells it from others, and the seal of both
+        self._shared = torch.tensor([*start, 0, 0, 0, 0, 0], dtype=torch.int64).share_memory_()
         self._iterations = 0  # of this worker
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -51,6 +57,11 @@ class SharedProgress:
     def next(self, position: Position) -> None:
         self._shared[:2] = torch.tensor(position)
 
+    def choose(self, position: Position) -> None:
+        """Let the next iteration begin there, because somebody said so."""
+        self.next = position
+        self._shared[2] += 1
+
     def begin(self, epochs: int | None) -> Position:
         """Return where an iteration of so many epochs begins, and count it."""
         start = self.next
@@ -65,22 +76,29 @@ class SharedProgress:
         ----------
         info : torch.utils.data.WorkerInfo
         epochs : int, optional
+
+        Raises
+        ------
+        RuntimeError
+            If this iteration cannot be told from the last one.
         """
-        # Fresh workers share a seed that no other iteration has; workers that stay count.
-        iteration = (info.seed - info.id, self._iterations)
+        # Fresh workers share a seed, workers that stay count, and whoever chooses counts too.
+        iteration = hash((info.seed - info.id, self._iterations, int(self._shared[2])))
         self._iterations += 1
         if info.id == 0:
+            if iteration == int(self._shared[5]):
+                raise RuntimeError(_SAME_SEED)
             start = self.next
             if start.epoch != UNKNOWN:
                 self.begin(epochs)
-            self._shared[2:] = torch.tensor([*start, hash((iteration, *start))])
+            self._shared[3:] = torch.tensor([*start, iteration, hash((iteration, *start))])
             return start
         return self._wait_for(iteration)
 
-    def _wait_for(self, iteration: tuple[int, int]) -> Position:
+    def _wait_for(self, iteration: int) -> Position:
         deadline = time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < deadline:
-            epoch, step, seal = self._shared[2:].tolist()
+            epoch, step, _, seal = self._shared[3:].tolist()
             if seal == hash((iteration, epoch, step)):  # whole, and of this iteration
                 return Position(epoch, step)
             time.sleep(_POLL_SECONDS)

@@ -183,3 +183,22 @@ def test_a_loader_of_a_mixture_gives_each_picture_as_its_source_has_it(photo_fol
 def test_sources_that_do_not_fit_are_refused(sources, message):
     with pytest.raises(ValueError, match=message):
         ConcatSource(sources)
+
+
+def test_a_range_that_begins_below_0_is_refused():
+    with pytest.raises(ValueError, match=r"Part 1 .* range\(-3, 3\)"):
+        WeightedShuffle([range(4), range(-3, 3)], [1, 1])
+    with pytest.raises(ValueError, match="from 0 on"):
+        WeightedShuffle([range(4, -2, -1)], [1])
+
+
+def test_text_and_numbers_are_not_labels_of_one_kind():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    sources = [ArraySource(images, np.arange(2)), ArraySource(images, np.array(["a", "b"]))]
+    with pytest.raises(ValueError, match="labels of one kind"):
+        ConcatSource(sources)
+
+
+def test_no_samples_of_balanced_classes_are_refused():
+    with pytest.raises(ValueError, match="got 0"):
+        WeightedShuffle.balanced([0, 1], num_samples=0)

@@ -13,6 +13,7 @@ from fusewarp.engine import tar_index
 from fusewarp.engine.shard_store import ShardStore
 from fusewarp.engine.tar_index import IndexRule, index_path, open_index
 from fusewarp.engine.tar_labels import label_rule
+from oracles.shard_readers import open_often
 from oracles.shards import picture, records, tar_bytes, without_checksum, write_shard
 
 RULE = IndexRule(label_rule("cls"))
@@ -193,20 +194,13 @@ def test_nothing_is_left_of_a_write_that_fails(shard, monkeypatch):
     assert os.listdir(shard.parent) == ["data-000000.tar"]
 
 
-def _open_often(path, start_at, queue):
-    time.sleep(max(0, start_at - time.time()))
-    for _ in range(20):
-        index = opened(path)
-        queue.put((len(index), index.labels.values.tolist()))
-        index_path(path, RULE, None).unlink(missing_ok=True)
-
-
 def test_two_processes_index_at_once(shard):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     start_at = time.time() + 3
     processes = [
-        context.Process(target=_open_often, args=(str(shard), start_at, queue)) for _ in range(2)
+        context.Process(target=open_often, args=(str(shard), RULE, start_at, queue))
+        for _ in range(2)
     ]
     for process in processes:
         process.start()

@@ -37,6 +37,7 @@ def test_values(label, body, value):
         ("json:x", b'{"y": 1}', "no field 'x'"),
         ("json:x", b'{"x": [1]}', r"x = \[1\], not text or a number"),
         ("json:x", b'{"x": NaN}', "x = nan"),
+        ("json:x", b'{"x": 1' + b"0" * 400 + b"}", "64 bits"),
         ("json:x", b'{"x": null}', "x = None"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -16,6 +17,7 @@ from skimage import data
 
 from fusewarp import (
     Augmenter,
+    BlockShuffle,
     FolderSource,
     Loader,
     Policy,
@@ -26,6 +28,7 @@ from fusewarp import (
 )
 from fusewarp.engine import tar_index, tar_source
 from fusewarp.engine.retry import Retry
+from oracles.shard_readers import hashes, put_hashes
 from oracles.shards import (
     header_at,
     picture,
@@ -186,20 +189,16 @@ def test_going_on_in_the_middle_is_exact(tiles, threads):
     assert begun + [seen(None, [batch]) for batch in second] == whole
 
 
-def _hash_all(source, queue):
-    queue.put([hashlib.sha1(source.read(i).tobytes()).hexdigest() for i in range(len(source))])
-
-
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_other_processes_read_the_same(shards, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
     source = TarSource(shards).select([6, 0, 3])
-    expected = [hashlib.sha1(source.read(i).tobytes()).hexdigest() for i in range(3)]
+    expected = hashes(source)
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    process = context.Process(target=_hash_all, args=(source, queue))
+    process = context.Process(target=put_hashes, args=(source, queue))
     process.start()
     assert queue.get(timeout=60) == expected
     process.join(60)
@@ -478,3 +477,17 @@ def test_memory_as_a_store(shards, tmp_path):
     assert list(source.names) == names_of(0, 7)
     np.testing.assert_array_equal(source.read(6), pixels_of(picture(6)))
     memory.rm("/fusewarp-source", recursive=True)
+
+
+def test_block_sizes_are_those_of_the_shards(tmp_path):
+    body = picture(0, "jpg", (8, 8))
+    for shard, count in enumerate([3, 1, 4]):
+        write_shard(tmp_path / f"s-{shard}.tar", [(f"{shard}{n}.jpg", body) for n in range(count)])
+    source = TarSource(str(tmp_path / "s-*.tar"))
+    assert source.block_sizes.tolist() == [3, 1, 4]
+    assert source.select([0, 2, 3, 7, 6]).block_sizes.tolist() == [2, 1, 2]
+    shuffle = BlockShuffle(source.block_sizes, window=1)
+    loader = Loader(source, Augmenter(Policy(), size=8), 1, shuffle=shuffle)
+    names = [source.names[batch.sample_ids[0]].split("/")[0] for batch in loader]
+    assert sorted(names) == sorted(["s-0.tar"] * 3 + ["s-1.tar"] + ["s-2.tar"] * 4)
+    assert sum(one != other for one, other in itertools.pairwise(names)) == 2

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("jax")
 
-from fusewarp import ArraySource, Augmenter, Loader, Policy
+from fusewarp import ArraySource, Augmenter, Loader, Policy, WeightedShuffle
 from fusewarp.jax import as_global_arrays
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (23, 12, 10, 3), np.uint8)
@@ -81,6 +81,15 @@ def test_short_batches_are_refused(options):
 def test_a_size_that_divides_needs_no_drop_remainder():
     loader = Loader(ArraySource(IMAGES[:16]), Augmenter(Policy()), 4, shard=(1, 2))
     assert len(as_global_arrays(loader, None)) == 2
+
+
+def test_the_length_is_that_of_the_shuffle():
+    source = ArraySource(IMAGES[:16])
+    shuffles = {n: WeightedShuffle([range(16)], [1], num_samples=n) for n in (8, 15)}
+    loaders = {n: Loader(source, Augmenter(Policy()), 4, shuffle=s) for n, s in shuffles.items()}
+    assert len(as_global_arrays(loaders[8], None)) == 2
+    with pytest.raises(ValueError, match="drop_remainder=True"):
+        as_global_arrays(loaders[15], None)
 
 
 def test_text_labels_are_refused():

@@ -228,3 +228,19 @@ def test_a_killed_worker_is_an_error_and_the_next_iteration_works(victim):
         list(iterator)
     dataset.set_epoch(0)
     assert contents(islice(iter(loader), NUM_BATCHES)) == plain()[0]
+
+
+def test_an_iteration_that_cannot_be_told_from_the_last_is_an_error():
+    """With the same seed of PyTorch's, workers would begin where the last iteration began."""
+    dataset = as_iterable_dataset(make_loader())
+    batches = data_loader(dataset, 2)
+    torch.manual_seed(5)
+    first = contents(batches)
+    torch.manual_seed(5)
+    with pytest.raises(RuntimeError, match="set_epoch"):
+        contents(batches)
+    for epoch, expected in enumerate(plain()[:2]):
+        torch.manual_seed(5)
+        dataset.set_epoch(epoch)
+        assert contents(batches) == expected
+    assert first == plain()[0]
