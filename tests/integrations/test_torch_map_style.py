@@ -174,7 +174,7 @@ def test_an_epoch_that_is_none_is_refused(epoch, error):
 def test_a_killed_worker_is_an_error_and_the_next_iteration_works():
     dataset = as_map_dataset(SOURCE, make_augmenter())
     loader = DataLoader(
-        dataset, batch_size=1, num_workers=2, multiprocessing_context="fork", timeout=120
+        dataset, batch_size=1, num_workers=2, multiprocessing_context="fork", timeout=30
     )
     iterator = iter(loader)
     next(iterator)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, njit
 
@@ -88,6 +88,7 @@ def test_bfloat16_of_nan_is_nan():
     assert np.isnan((bits.astype(np.uint32) << 16).view(np.float32)).all()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(-(2**22), 2**22), st.integers(1, 2**23))
 def test_remainder_is_exact_for_whole_numbers(value, period):
     assert remainder(np.float32(value), np.float32(period)) == value % period
