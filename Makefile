@@ -5,7 +5,7 @@ PACKAGE_FILES := $(shell find engine kernels integrations benchmarks fusewarp -n
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-cudasim test-lowest bench clean
+.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-cudasim test-lowest test-torch bench clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
@@ -57,7 +57,7 @@ test-boundscheck: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests w
 
 test-cudasim: .venv/dev-ready .venv/files-$(FILE_LIST) ## The warp's tests against the CUDA kernels, in Numba's simulator.
 	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow and not gpu' \
-	  tests/kernels/test_warp.py tests/kernels/test_cuda.py tests/engine/test_cuda_augmenter.py
+	  tests/kernels/test_warp.py tests/kernels/test_cuda*.py tests/engine/test_cuda*.py
 
 .venv-lowest/ready: pyproject.toml .ci/lowest_versions.py
 	$(PYTHON) -m venv .venv-lowest
@@ -70,6 +70,20 @@ test-lowest: .venv-lowest/ready ## Kernels and engine on the lowest versions tha
 	rm -rf build/lib  # it may hold modules that are gone
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	.venv-lowest/bin/pytest -q -m 'not slow' tests/kernels tests/engine
+
+# An environment of its own: PyTorch and TensorFlow in one process may crash each other.
+TESTED_TORCH ?= torch==2.13.0
+
+.venv-torch/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet $(TESTED_TORCH)
+	.venv-torch/bin/python -m pip install --quiet '.[torch,jax]' pytest hypothesis pytest-timeout scikit-image
+	touch $@
+
+test-torch: .venv-torch/ready ## The PyTorch and JAX adapters against the real ones.
+	rm -rf build/lib  # it may hold modules that are gone
+	.venv-torch/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	.venv-torch/bin/pytest -q tests/integrations/test_torch*.py tests/integrations/test_jax*.py tests/engine/test_dlpack.py
 
 # An environment of its own: the peers are gigabytes, and albumentations asks for
 # opencv-python-headless, which writes the same files as opencv-python. So both are taken out again,

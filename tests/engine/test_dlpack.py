@@ -11,12 +11,13 @@ import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from fusewarp.engine.buffers import empty_aligned
 from fusewarp.engine.dlpack import CPU, CUDA, DLPackBuffer, read_dlpack
+
+ml_dtypes = pytest.importorskip("ml_dtypes")  # bfloat16, which NumPy does not have
 
 DTYPES = ["uint8", "uint16", "int64", "float16", "float32", "bfloat16"]
 SHAPE = (2, 3, 5)
