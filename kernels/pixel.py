@@ -284,6 +284,7 @@ def round_bits_to_bfloat16(bits):
     A bfloat16 is the upper half of a float32; NaN stays NaN.
     """
     is_nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    bits = np.uint32(0) if is_nan else bits  # no sum overflows then
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)
     return np.uint16(0x7FC0) if is_nan else np.uint16(rounded)
