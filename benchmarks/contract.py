@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from .work import Floats, Images, Maps, Work
+from .work import Floats, Images, Maps
 
-Table = Literal["warp", "arrays", "jpeg", "training", "scaling"]
+Table = Literal[
+    "warp", "arrays", "jpeg", "training", "scaling", "kernel", "device", "upload", "loader"
+]
 Kind = Literal["ours", "peer", "floor", "part"]
 Process = Literal["native", "tensorflow", "torch", "dali"]
 
@@ -46,7 +48,7 @@ class Runner:
     figures: Callable[[], dict[str, float]] = no_figures
 
 
-Builder = Callable[[Work, int], Runner]  # of the work and a number of threads
+Builder = Callable[[Any, int], Runner]  # of the `Work`, or a GPU's, and a number of threads
 
 
 @dataclass(frozen=True)

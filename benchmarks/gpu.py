@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ..engine.devices import Choice, DeviceError, choose_device, cuda_devices, cuda_driver_version
 from ..engine.threads import available_threads
@@ -22,7 +22,7 @@ from .contract import Peer, Table
 from .gpu_rows import GPU_PEERS, GpuHost, floor_of, gigabytes_a_second, share_of_floor
 from .machine import describe_machine
 from .peers import version_of
-from .peers.gpu_work import BYTES, GPU_TABLES, TILE_SIZE, GpuTable, GpuWork
+from .peers.gpu_work import BYTES, GPU_TABLES, TILE_SIZE, GpuWork
 from .results import Absent, Row, TableResult
 from .timing import Hosts, Pace, time_rows
 from .work import RANGES, SIDE
@@ -31,7 +31,7 @@ JSON_NAME, REPORT_NAME = "gpu.json", "gpu.md"
 SIMULATED = (
     "**Numba's simulator, no GPU: a run of the program, not a measurement. Its times say nothing.**"
 )
-TITLES: dict[GpuTable, str] = {
+TITLES: dict[Table, str] = {
     "kernel": "1. The kernel alone, by the device's clock",
     "device": "2. Pictures on the device, out on the device",
     "upload": "3. Pictures in the host's memory, out on the device",
@@ -43,7 +43,7 @@ TITLES: dict[GpuTable, str] = {
 class GpuScale:
     """How much a run does."""
 
-    pace: dict[GpuTable, Pace]
+    pace: dict[Table, Pace]
     tiles: int
     batches: int = 4
     side: int = SIDE
@@ -172,7 +172,7 @@ def _make_work(folder: Path, choice: Choice, batch_size: int, scale: GpuScale) -
 
 
 def _make_table(
-    name: GpuTable,
+    name: Table,
     work: GpuWork,
     scale: GpuScale,
     peers: Sequence[Peer],
@@ -180,7 +180,7 @@ def _make_table(
     say: Callable[[str], None],
 ) -> TableResult:
     table = TableResult(TITLES[name])
-    wanted = choose_rows(cast(Table, name), peers, work.threads, scale.quick, table)
+    wanted = choose_rows(name, peers, work.threads, scale.quick, table)
     used = {process: hosts[process] for process in {process for *_, process in wanted}}
     time_rows(wanted, used, scale.pace[name], table, lambda text: say(f"{name}: {text}"))
     return table

@@ -1,11 +1,9 @@
 """The rows on a GPU: the registry, the processes they are timed in, and what a row is worth."""
 
-import multiprocessing
 import statistics
 import time
-from multiprocessing.connection import Connection
+from typing import Any
 
-from . import process
 from .contract import NotAvailable, Peer
 from .peers import gpu_dali, gpu_keras, gpu_ours, gpu_torch
 from .peers.gpu_clock import DeviceRunner
@@ -33,7 +31,7 @@ class GpuRows(Rows):
 
     _work: GpuWork
 
-    def __init__(self, work: GpuWork) -> None:
+    def __init__(self, work: Any) -> None:
         super().__init__(work)
         self._compiled: set[int] = set()
 
@@ -65,23 +63,11 @@ class GpuRows(Rows):
         self._compiled.clear()  # numbers begin anew
 
 
-def serve_gpu(pipe: Connection, work: GpuWork, log: str) -> None:
-    """Do as `process.serve`, with these rows; the process serves no others."""
-    process.Rows = GpuRows  # type: ignore[assignment, misc]
-    process.serve(pipe, work, log)
-
-
 class GpuHost(Host):
     """Talks to a process whose rows are these."""
 
-    def _start(self) -> Connection:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, self._work, str(self._log))
-        self._process = context.Process(target=serve_gpu, args=arguments, name=self.name)
-        self._process.start()
-        theirs.close()
-        return self._pipe
+    def _rows_type(self) -> type[Rows]:
+        return GpuRows
 
 
 def gigabytes_a_second(row: Row) -> float | None:

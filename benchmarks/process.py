@@ -90,23 +90,26 @@ class Host:
             raise RowFailed(answer)
         return answer
 
+    def _rows_type(self) -> "type[Rows]":
+        return Rows
+
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, self._work, str(self._log))
+        arguments = (theirs, self._rows_type(), self._work, str(self._log))
         self._process = context.Process(target=serve, args=arguments, name=self.name)
         self._process.start()
         theirs.close()
         return self._pipe
 
 
-def serve(pipe: Connection, work: Work, log: str) -> None:
+def serve(pipe: Connection, rows_type: "type[Rows]", work: Work, log: str) -> None:
     """Answer questions until the other end closes; the process's main function."""
     _write_to(log)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network
     warnings.simplefilter("ignore")  # of peers: what is wrong comes as an exception
-    rows = Rows(work)
+    rows = rows_type(work)
     while True:
         try:
             verb, *arguments = pipe.recv()

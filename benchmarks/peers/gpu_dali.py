@@ -71,9 +71,9 @@ PEER = Peer(
     install="pip install nvidia-dali-cuda120 (Apache-2.0, Linux)",
     process="dali",
     entries=(
-        entry("upload", "dali", "DALI", upload_row, note=NOTE, threads=ALL_THREADS),  # type: ignore[arg-type]
-        entry("loader", "dali", "DALI", jpeg_row, note=f'{NOTE}; decoders.image(device="mixed")',  # type: ignore[arg-type]
+        entry("upload", "dali", "DALI", upload_row, note=NOTE, threads=ALL_THREADS),
+        entry("loader", "dali", "DALI", jpeg_row, note=f'{NOTE}; decoders.image(device="mixed")',
               group="JPEGs", threads=ALL_THREADS),
     ),
-    absent=(("device", "its pipeline begins at the host or at files"),),  # type: ignore[arg-type]
+    absent=(("device", "its pipeline begins at the host or at files"),),
 )  # fmt: skip

@@ -98,10 +98,8 @@ PEER = Peer(
     install=INSTALL,
     process="tensorflow",
     entries=(
-        entry("device", "keras-layers", "Keras layers", device_row, note=GPU_NOTE),  # type: ignore[arg-type]
-        entry("upload", "keras-layers", "Keras layers", upload_row, note=GPU_NOTE),  # type: ignore[arg-type]
+        entry("device", "keras-layers", "Keras layers", device_row, note=GPU_NOTE),
+        entry("upload", "keras-layers", "Keras layers", upload_row, note=GPU_NOTE),
     ),
-    absent=(
-        ("loader", "in tf.data its layers run on the CPU: `fusewarp bench`"),  # type: ignore[arg-type]
-    ),
+    absent=(("loader", "in tf.data its layers run on the CPU: `fusewarp bench`"),),
 )

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ...kernels.codes import FILL_CODES, INTERPOLATION_CODES
 from ...kernels.cuda_table import mixes_channels, table_bytes, view_table, write_table
-from ..contract import Entry, Runner
+from ..contract import Entry, Runner, Table
 from ..work import crops, scale_colour
 from .gpu_clock import Queue
-from .gpu_work import GpuTable, GpuWork, entry, maps_from, moved_bytes, repeated
+from .gpu_work import GpuWork, entry, maps_from, moved_bytes, repeated
 from .kernel import FILL_MODES, mixing_colour
 
 MOST_IN_RING = 16
@@ -176,7 +176,7 @@ def case_entry(case: Case) -> Entry:
         "kernel",
         case.key,
         case.name,
-        lambda work, threads: build_case(case, work),  # type: ignore[arg-type]
+        lambda work, threads: build_case(case, work),
         "ours",
         group=case.group,
         note=case.note,
@@ -184,13 +184,13 @@ def case_entry(case: Case) -> Entry:
     )
 
 
-def copy_entry(case: Case, table: GpuTable = "kernel", group: str = COPIES) -> Entry:
+def copy_entry(case: Case, table: Table = "kernel", group: str = COPIES) -> Entry:
     """Return the floor of a case, and of all that move as much."""
     return entry(
         table,
         f"copy.{case.floor}",
         f"copy of as many bytes as {case.floor}",
-        lambda work, threads: build_copy(case.traffic(work), work),  # type: ignore[arg-type]
+        lambda work, threads: build_copy(case.traffic(work), work),
         "floor",
         group=group,
         quick=case.quick,

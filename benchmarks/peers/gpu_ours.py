@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from ...engine import ArraySource, Augmenter, FolderSource, Loader
-from ..contract import ALL_THREADS, Builder, Entry, Peer, Runner
+from ..contract import ALL_THREADS, Builder, Entry, Peer, Runner, Table
 from ..work import POLICY
 from .floors import decode_only
 from .gpu_clock import Queue
 from .gpu_kernel import CASES, copy_entry, kernel_entries
-from .gpu_work import BYTES, GpuTable, GpuWork, entry, float_traffic, picture_bytes
+from .gpu_work import BYTES, GpuWork, entry, float_traffic, picture_bytes
 
 INSTALL = "pip install 'fusewarp[cuda]'"
 SHRINK = 8  # sides of the areas whose means are a batch's reduction
@@ -50,7 +50,7 @@ def apply_on_device(dtype: str) -> Builder:
             _applied(make_augmenter(work, dtype), batches, queue), figures=lambda: figures
         )
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def apply_with_upload(dtype: str) -> Builder:
@@ -60,7 +60,7 @@ def apply_with_upload(dtype: str) -> Builder:
         run = _applied(make_augmenter(work, dtype), _parts(work), Queue(work))
         return Runner(run, figures=upload_figures(work))
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def _parts(work: GpuWork) -> list[Any]:
@@ -155,7 +155,7 @@ def loader_row(make_source: Callable[[GpuWork], Any], has_bytes: bool) -> Builde
 
         return Runner(run, figures=upload_figures(work)) if has_bytes else Runner(run)
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def array_source(work: GpuWork) -> ArraySource:
@@ -168,14 +168,14 @@ def folder_source(work: GpuWork) -> FolderSource:
     return FolderSource(work.tiles)
 
 
-def _ours(table: GpuTable, key: str, name: str, build: Builder, note: str, **more: Any) -> Entry:
+def _ours(table: Table, key: str, name: str, build: Builder, note: str, **more: Any) -> Entry:
     return entry(table, key, name, build, "ours", note=note, threads=ALL_THREADS, **more)
 
 
-def _pinned(table: GpuTable, group: str = "") -> Entry:
+def _pinned(table: Table, group: str = "") -> Entry:
     note = "cuMemcpyHtoDAsync of a batch at a time"
     return entry(
-        table, "pinned", "copy from pinned memory only", pinned_copy,  # type: ignore[arg-type]
+        table, "pinned", "copy from pinned memory only", pinned_copy,
         "floor", note=note, quick=True, group=group,
     )  # fmt: skip
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...engine import Loader
-from ..contract import ALL_THREADS, Builder, Entry, NotAvailable, Peer, Runner
+from ..contract import ALL_THREADS, Builder, Entry, NotAvailable, Peer, Runner, Table
 from ..work import SCALE
 from . import gpu_ours, kornia, torchvision
-from .gpu_work import GpuTable, GpuWork, entry, float_traffic
+from .gpu_work import GpuWork, entry, float_traffic
 from .torch_data import as_tensor
 
 INSTALL = "pip install torch {} (PyTorch's CUDA build: https://pytorch.org/get-started)"
@@ -59,7 +59,7 @@ def on_device(make_step: Callable[[], Step]) -> Builder:
         figures = float_traffic(work)
         return Runner(_run(batches, step, device), figures=lambda: figures)
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def with_upload(make_step: Callable[[], Step]) -> Builder:
@@ -75,7 +75,7 @@ def with_upload(make_step: Callable[[], Step]) -> Builder:
         run = _run(batches, upload_and_step, device)
         return Runner(run, figures=gpu_ours.upload_figures(work))
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def _run(batches: Any, step: Step, device: Any) -> Callable[[int], int]:
@@ -113,7 +113,7 @@ def consumed(make_source: Callable[[GpuWork], Any], has_bytes: bool) -> Builder:
 
         return Runner(run, figures=gpu_ours.upload_figures(work)) if has_bytes else Runner(run)
 
-    return build  # type: ignore[return-value]
+    return build
 
 
 def _ours(key: str, make_source: Callable[[GpuWork], Any], group: str) -> Entry:
@@ -124,7 +124,7 @@ def _ours(key: str, make_source: Callable[[GpuWork], Any], group: str) -> Entry:
     )  # fmt: skip
 
 
-def _peer(table: GpuTable, key: str, name: str, build: Builder, note: str, **more: Any) -> Entry:
+def _peer(table: Table, key: str, name: str, build: Builder, note: str, **more: Any) -> Entry:
     return entry(table, key, name, build, note=f"{note}; float32, (n, 3, h, w)", **more)
 
 
@@ -142,7 +142,7 @@ KORNIA = Peer(
         _peer("upload", "kornia", "Kornia RandomAffine", with_upload(kornia_step),
               f"{KORNIA_NOTE}; pin_memory().to(device, non_blocking=True)"),
     ),
-    absent=(("loader", NO_FILES),),  # type: ignore[arg-type]
+    absent=(("loader", NO_FILES),),
 )  # fmt: skip
 TORCHVISION = Peer(
     name="torchvision on a GPU",
@@ -158,7 +158,7 @@ TORCHVISION = Peer(
         _peer("upload", "torchvision", "torchvision v2.RandomAffine, picture by picture",
               with_upload(torchvision_step), torchvision.LIMITS),
     ),
-    absent=(("loader", NO_FILES),),  # type: ignore[arg-type]
+    absent=(("loader", NO_FILES),),
 )  # fmt: skip
 OURS = Peer(
     name="fusewarp with PyTorch",

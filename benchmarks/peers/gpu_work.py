@@ -1,7 +1,7 @@
 """The work that all rows on a GPU share, and the bytes that it must move."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -10,8 +10,7 @@ from ...engine import Augmenter
 from ..contract import Builder, Entry, Kind, Table
 from ..work import POLICY, SIDE, Images, Maps, Work, crops
 
-GpuTable = Literal["kernel", "device", "upload", "loader"]
-GPU_TABLES: tuple[GpuTable, ...] = ("kernel", "device", "upload", "loader")
+GPU_TABLES: tuple[Table, ...] = ("kernel", "device", "upload", "loader")
 TILE_SIZE = (375, 500)  # height and width of the pictures that differ from the output in size
 BYTES = "bytes_a_picture"  # the figure that a row's GB/s and its floor are found by
 
@@ -92,7 +91,7 @@ def repeated(one: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 
 
 def entry(
-    table: GpuTable, key: str, name: str, build: Builder, kind: Kind = "peer", **more: Any
+    table: Table, key: str, name: str, build: Builder, kind: Kind = "peer", **more: Any
 ) -> Entry:
-    """Return a row of one of the tables here, which `contract.Table` does not list."""
-    return Entry(cast(Table, table), key, name, build, kind, threads=more.pop("threads", 1), **more)
+    """Return a row that runs once, with one thread, unless `threads` says otherwise."""
+    return Entry(table, key, name, build, kind, threads=more.pop("threads", 1), **more)
