@@ -6,6 +6,7 @@ that was kept is checked by one `stat` a directory, whatever the number of files
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ class Listing:
     def __init__(self, folder: Path, index: str | os.PathLike[str] | None = None) -> None:
         self._folder = folder
         self._index = None if index is None else Path(index)
-        self._kept = {} if self._index is None else _read_index(self._index)
+        self._kept = {} if self._index is None else _read_index(self._index, folder)
         self._seen: dict[str, Directory] = {}
         self._has_news = False
 
@@ -98,8 +99,9 @@ class Listing:
         """
         if self._index is None or not (self._has_news or self._kept.keys() - self._seen.keys()):
             return
-        whole = {**_FORMAT, "directories": self._seen}
-        partial = self._index.with_name(f"{self._index.name}.{os.getpid()}.partial")
+        whole = {**_FORMAT, "folder": str(self._folder.resolve()), "directories": self._seen}
+        writer = f"{os.getpid()}-{threading.get_ident()}"
+        partial = self._index.with_name(f"{self._index.name}.{writer}.partial")
         try:
             partial.write_text(json.dumps(whole, ensure_ascii=True), encoding="ascii")
             partial.replace(self._index)
@@ -155,8 +157,11 @@ def _scan(where: Path, changed: int) -> Directory:
     return Directory(changed if is_settled else 0, sorted(directories), sorted(pictures))
 
 
-def _read_index(index: Path) -> dict[str, Directory]:
-    """Return what was kept; nothing if there is no file yet, or one of another version."""
+def _read_index(index: Path, folder: Path) -> dict[str, Directory]:
+    """Return what was kept; nothing if there is no file yet, or one of another version or folder.
+
+    A copy of a folder may have the times of the original.
+    """
     try:
         whole = json.loads(index.read_text(encoding="ascii"))
     except FileNotFoundError:
@@ -169,4 +174,6 @@ def _read_index(index: Path) -> dict[str, Directory]:
         )
     if {name: whole.get(name) for name in _FORMAT} != _FORMAT:
         return {}  # of another version, which looked for other files
+    if whole.get("folder") != str(folder.resolve()):
+        return {}
     return {path: Directory(*parts) for path, parts in whole["directories"].items()}

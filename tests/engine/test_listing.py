@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -167,3 +169,29 @@ def test_a_source_is_the_same_with_an_index(photo_folder, tmp_path):
         assert source.labels.tolist() == plain.labels.tolist()
     unlabelled = FolderSource(photo_folder, labelled=False, index=tmp_path / "other.index")
     assert unlabelled.names == FolderSource(photo_folder, labelled=False).names
+
+
+def test_an_index_of_another_folder_is_not_taken_for_this_one(tree, tmp_path):
+    """A copy keeps the times of its directories, and need not keep all files."""
+    index = tmp_path / "photos.index"
+    listed(tree, index)
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    (copy / "b/2.jpg").unlink()
+    for directory, _, _ in os.walk(copy):
+        at = os.stat(tree / os.path.relpath(directory, copy))
+        os.utime(directory, ns=(at.st_atime_ns, at.st_mtime_ns))
+    assert listed(copy, index) == walked(copy)
+    assert listed(tree, index) == walked(tree)
+
+
+def test_threads_may_keep_the_same_index(tree, tmp_path):
+    index = tmp_path / "photos.index"
+    expected = walked(tree)
+
+    def again(_):
+        index.unlink(missing_ok=True)
+        return listed(tree, index)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(names == expected for names in pool.map(again, range(60)))
