@@ -94,6 +94,7 @@ class Host:
         return Rows
 
     def _start(self) -> Connection:
+        self._log.touch()  # a process may end before it writes
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self._rows_type(), self._work, str(self._log))

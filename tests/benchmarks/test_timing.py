@@ -133,6 +133,13 @@ def test_a_process_that_dies_says_its_last_words(host, monkeypatch):
         host.build("warp", "convert", 1)
 
 
+def test_a_process_that_dies_at_once_is_a_failed_row(host, monkeypatch):
+    monkeypatch.setattr(process_module, "serve", die_at_once)
+
+    with pytest.raises(RowFailed, match="exit code 4"):
+        host.build("warp", "convert", 1)
+
+
 def test_a_process_that_hangs_is_given_up(host, monkeypatch):
     monkeypatch.setattr(process_module, "serve", hang_after_one)
     monkeypatch.setattr(process_module, "PATIENCE", 0.5)
@@ -143,13 +150,17 @@ def test_a_process_that_hangs_is_given_up(host, monkeypatch):
     assert host._process is None
 
 
-def die_after_one(pipe, work, log):
+def die_after_one(pipe, rows_type, work, log):
     process_module._write_to(log)
     pipe.recv()
     os.write(2, b"last words")
     os._exit(3)
 
 
-def hang_after_one(pipe, work, log):
+def die_at_once(pipe, rows_type, work, log):
+    os._exit(4)
+
+
+def hang_after_one(pipe, rows_type, work, log):
     pipe.recv()
     time.sleep(60)
