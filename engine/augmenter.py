@@ -1,5 +1,6 @@
 """A policy, an output format and a seed: everything that turns pictures into a batch, and pure."""
 
+import copy
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,14 @@ class Augmenter:
         self._cuda = (
             CudaPipeline(self.device.index, self.threads) if self.device.kind == "cuda" else None
         )
+
+    def with_threads(self, threads: int) -> "Augmenter":
+        """Return the same augmenter on so many threads, at least 1; its pictures are the same."""
+        other = copy.copy(self)
+        other.threads = resolve_threads(threads)
+        if self._cuda is not None:
+            other._cuda = CudaPipeline(self.device.index, other.threads)
+        return other
 
     def apply(
         self,

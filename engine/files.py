@@ -4,21 +4,21 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .decode import CHANNELS, ColorMode, Decoded, Extent, Room, decode_image, decode_into
+from .decode import ColorMode
+from .encoded import DecodeWay, EncodedSource
 from .errors import SampleError
 from .listing import EXTENSIONS, Listing
-from .sources import checked_ids, has_own_read, select_fields
+from .sources import checked_ids, select_fields
 
-DecodeWay = Literal["fast", "exact"]
 Files = TypeVar("Files", bound="FileSource")
 
 
-class FileSource:
+class FileSource(EncodedSource):
     """Picture files, read and decoded when asked for; `FolderSource` and `TableSource` list them.
 
     Parameters
@@ -40,20 +40,9 @@ class FileSource:
     def __init__(
         self, folder: str | os.PathLike[str], *, color_mode: ColorMode, decode: DecodeWay
     ) -> None:
-        if decode not in ("fast", "exact"):
-            raise ValueError(f'`decode` must be "fast" or "exact", got {decode!r}.')
-        if color_mode not in CHANNELS:
-            raise ValueError(f"`color_mode` must be one of {list(CHANNELS)}, got {color_mode!r}.")
+        super().__init__(color_mode=color_mode, decode=decode)
         self.folder = _existing_folder(Path(folder))
-        self.color_mode = color_mode
-        self.decode = decode
-        self.channels = CHANNELS[color_mode]
-        self.dtype = np.dtype(np.uint8)
-        self.image_size: tuple[int, int] | None = None
         self.names: list[str] = []
-        self.labels: NDArray[Any] | None = None
-        self.weights: NDArray[Any] | None = None
-        self.class_names: list[str] = []
         self._root = os.path.join(self.folder, "")
 
     def __len__(self) -> int:
@@ -64,49 +53,16 @@ class FileSource:
         """The files, in the order of `names`."""
         return _Paths(self.folder, self.names)
 
-    def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
-        """Read and decode one file.
-
-        Parameters
-        ----------
-        sample_id : int
-        min_size : (height, width)
-            The smallest size that is still useful: see `decode_image`.
-
-        Returns
-        -------
-        (H, W, C) uint8
+    def encoded(self, sample_id: int) -> tuple[bytes, str]:
+        """Return the bytes of one file, and its path.
 
         Raises
         ------
         SampleError
-            If the file is gone, cannot be read, or is not a whole picture.
+            If the file is gone or cannot be read.
         """
         path = os.path.join(self._root, self.names[sample_id])
-        return decode_image(
-            read_file(path),
-            path,
-            color_mode=self.color_mode,
-            min_size=min_size,
-            is_fast=self.decode == "fast",
-        )
-
-    def read_into(self, sample_id: int, min_size: Extent, room: Room) -> Decoded | None:
-        """Read and decode one file into memory that the caller gives: see `decode_into`.
-
-        A subclass with a `read` of its own gets None, and is asked to read.
-        """
-        if has_own_read(self, FileSource):
-            return None
-        path = os.path.join(self._root, self.names[sample_id])
-        return decode_into(
-            read_file(path),
-            path,
-            room,
-            color_mode=self.color_mode,
-            min_size=min_size,
-            is_fast=self.decode == "fast",
-        )
+        return read_file(path), path
 
     def select(self: Files, sample_ids: ArrayLike) -> Files:
         """Return a source of the given samples only, renumbered from 0 in the given order.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .affine import Size
 from .augmenter import Augmenter
@@ -17,9 +17,9 @@ from .decode import Decoded, Extent, Room
 from .errors import SampleError
 from .order import EpochOrder, Even, Order, Shuffle, shard_length
 from .plan import Plan
-from .sources import Source
+from .sources import Source, checked_ids
 from .staging import Staging
-from .threads import Job, Lane
+from .threads import Job, Lane, run_slices
 
 ReadInto = Callable[[int, Extent, Room], Decoded | None]
 
@@ -141,6 +141,7 @@ class Loader:
         self.wait_seconds = 0.0
         self._epoch, self._step = 0, 0
         self._iteration = 0
+        self._known_order: tuple[int, Order] | None = None  # of the epoch last asked for
         self._buffers = augmenter.batch_pool(max_free=self.prefetch + 2)
         self._check_not_empty()
         self._plan_of(np.zeros(1, np.int64), 0)  # a mean of the wrong length is refused here
@@ -169,6 +170,72 @@ class Loader:
         """Iterate from the loader's position on; an earlier iteration is given up."""
         self._iteration += 1
         return self._batches(self._iteration)
+
+    def sample_ids(self, epoch: int, step: int) -> NDArray[np.int64]:
+        """Return the samples of one batch, in order; nothing is read.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0 on.
+        step : int
+            From 0 to ``len(loader) - 1``.
+
+        Returns
+        -------
+        (n,) int64
+
+        Raises
+        ------
+        IndexError
+            If the epoch has no such step.
+        """
+        if not 0 <= step < len(self):
+            raise IndexError(f"An epoch has the steps 0 to {len(self) - 1}, got {step!r}.")
+        known = self._known_order
+        if known is None or known[0] != epoch:
+            self._known_order = known = (epoch, self._order(epoch))
+        return known[1].ids(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def make(self, sample_ids: ArrayLike, epoch: int) -> Batch:
+        """Make a batch of chosen samples, on this loader's threads; its position stays.
+
+        For engines that choose the samples themselves: a sample has the pixels that it has in an
+        iteration over the same epoch, whoever makes it, and beside whatever others. May be called
+        from several threads.
+
+        Parameters
+        ----------
+        sample_ids : (n,) integers from 0 to ``len(source) - 1``
+        epoch : int
+            Of the augmentation, from 0 to 2**32 - 1.
+
+        Returns
+        -------
+        Batch
+            With ``on_error="skip"`` those that cannot be read are missing from it, and listed in
+            `skipped`.
+
+        Raises
+        ------
+        ValueError
+            If there are no ids, or the source has no such samples.
+        SampleError, OSError
+            If a sample cannot be read, with ``on_error="raise"``.
+        """
+        ids = checked_ids(sample_ids, len(self.source))
+        work = _BatchInWork(self, _PlannedBatch(epoch, 0, ids, self._plan_of(ids, epoch)))
+        run_slices(work.load_slice, len(ids), self.augmenter.threads)
+        self._collect_skipped(work)
+        return work.batch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out memory that is this process's own."""
+        return {**self.__dict__, "_buffers": None, "_known_order": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._buffers = self.augmenter.batch_pool(max_free=self.prefetch + 2)
 
     def cache_info(self) -> CacheInfo | None:
         """Return how many pictures the cache holds, and in how many bytes; None without one."""
@@ -319,12 +386,15 @@ class Loader:
     def _wait_for(self, work: "_BatchInWork", iteration: int) -> Batch:
         self._refuse_given_up(iteration)
         work.job.wait()
-        if work.skipped:
-            known = {skipped.sample_id for skipped in self.skipped}
-            self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
+        self._collect_skipped(work)
         last = self._is_last(work)
         self._epoch, self._step = (work.epoch + 1, 0) if last else (work.epoch, work.step + 1)
         return work.batch()
+
+    def _collect_skipped(self, work: "_BatchInWork") -> None:
+        if work.skipped:
+            known = {skipped.sample_id for skipped in self.skipped}
+            self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
 
     def _is_last(self, work: "_BatchInWork") -> bool:
         return work.step + 1 == len(self)

@@ -140,9 +140,9 @@ class ArraySource:
         return selected
 
 
-def has_own_read(source: Source, base: type) -> bool:
+def has_own_read(source: Any, base: type) -> bool:
     """Tell whether somebody replaced the `read` of a class, which must then be called."""
-    return getattr(source.read, "__func__", None) is not base.read  # type: ignore[attr-defined]
+    return getattr(source.read, "__func__", None) is not base.read
 
 
 def checked_ids(sample_ids: ArrayLike, count: int) -> NDArray[np.int64]:

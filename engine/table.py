@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .csv_columns import numbers_if_all_are, read_csv, split_texts
 from .decode import ColorMode
-from .files import DecodeWay, FileSource
+from .encoded import DecodeWay
+from .files import FileSource
 from .sources import checked_ids
 from .table_labels import TableTask, plain, read_labels
 

@@ -8,14 +8,14 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .decode import CHANNELS, ColorMode, Decoded, Extent, Room, decode_image, decode_into
+from .decode import ColorMode
+from .encoded import DecodeWay, EncodedSource, check_choice
 from .errors import SampleError
-from .files import DecodeWay
 from .packed import PackedNames
 from .retry import Retry
 from .shard_list import Shards, list_shards, short_names
 from .shard_store import ShardStore, is_remote
-from .sources import checked_ids, has_own_read, select_fields
+from .sources import checked_ids, select_fields
 from .tar_index import IndexRule, ShardIndex, check_index_folder, header_fits, open_index
 from .tar_labels import combine, label_rule
 from .tar_members import BLOCK
@@ -26,7 +26,7 @@ _REMOTE_THREADS = 16  # that index: they wait for the store, not for a core
 _SHOWN = 3  # defects in a message
 
 
-class TarSource:
+class TarSource(EncodedSource):
     """The pictures of tar shards, as WebDataset writes them.
 
     A shard is read once from end to end (a local one: only its headers), and where its pictures
@@ -98,15 +98,9 @@ class TarSource:
         on_error: Literal["raise", "skip"] = "raise",
         threads: int | None = None,
     ) -> None:
-        _check_choice("decode", decode, ("fast", "exact"))
-        _check_choice("color_mode", color_mode, tuple(CHANNELS))
-        _check_choice("on_error", on_error, ("raise", "skip"))
+        super().__init__(color_mode=color_mode, decode=decode)
+        check_choice("on_error", on_error, ("raise", "skip"))
         rule = IndexRule(label_rule(label), None if image is None else image.lstrip(".").lower())
-        self.color_mode, self.decode = color_mode, decode
-        self.channels = CHANNELS[color_mode]
-        self.dtype = np.dtype(np.uint8)
-        self.image_size: tuple[int, int] | None = None
-        self.weights: NDArray[Any] | None = None
         self._store = ShardStore(storage_options, RETRY)
         self.shards = list_shards(shards, self._store)
         self._shard_names = short_names(self.shards)
@@ -144,8 +138,6 @@ class TarSource:
             raise ValueError(
                 f"`class_names` must be a list of names, given with `label`; got {class_names!r}."
             )
-        self.labels: NDArray[Any] | None = None
-        self.class_names: list[str] = []
         labels = [index.labels for index in self._indices if index.labels is not None]
         del self._indices
         if labels:
@@ -168,53 +160,15 @@ class TarSource:
         sizes: NDArray[np.int64] = np.diff(np.concatenate([[0], ends, [len(shards)]]))
         return sizes.astype(np.int64)
 
-    def read(self, sample_id: int, min_size: tuple[int, int] = (0, 0)) -> NDArray[Any]:
-        """Read and decode one picture.
-
-        Parameters
-        ----------
-        sample_id : int
-        min_size : (height, width)
-            The smallest size that is still useful: see `decode_image`.
-
-        Returns
-        -------
-        (H, W, C) uint8
+    def encoded(self, sample_id: int) -> tuple[bytes, str]:
+        """Return the bytes of one picture, read with its header, and what to call it.
 
         Raises
         ------
         SampleError
-            If the shard cannot be read there, is another than was indexed, or this is no whole
-            picture. Names shard, key and offset.
+            If the shard cannot be read there, or is another than was indexed. Names shard, key and
+            offset.
         """
-        data, name = self._encoded(sample_id)
-        return decode_image(
-            data,
-            name,
-            color_mode=self.color_mode,
-            min_size=min_size,
-            is_fast=self.decode == "fast",
-        )
-
-    def read_into(self, sample_id: int, min_size: Extent, room: Room) -> Decoded | None:
-        """Read and decode one picture into memory that the caller gives: see `decode_into`.
-
-        A subclass with a `read` of its own gets None, and is asked to read.
-        """
-        if has_own_read(self, TarSource):
-            return None
-        data, name = self._encoded(sample_id)
-        return decode_into(
-            data,
-            name,
-            room,
-            color_mode=self.color_mode,
-            min_size=min_size,
-            is_fast=self.decode == "fast",
-        )
-
-    def _encoded(self, sample_id: int) -> tuple[bytes, str]:
-        """Return the bytes of a picture, read with its header, and what to call it."""
         row = self._rows[sample_id]
         shard = _shard_of(row, self._first_rows)
         start, length = int(self._starts[row]), int(self._lengths[row])
@@ -328,8 +282,3 @@ def _defective(defects: list[tuple[str, str]], num_whole: int) -> ValueError:
         'Write those shards anew; on_error="skip" leaves such records out and lists them in '
         "`skipped`."
     )
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")

@@ -1,17 +1,11 @@
-"""Loaders for what PyTorch asks of them: every n-th batch, and samples of its own choice."""
+"""A loader for what PyTorch's workers ask of it: every n-th batch."""
 
-import copy
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...engine import Augmenter, Batch, Loader
+from ...engine import Augmenter, Loader
 from ...engine.loader import _BatchInWork, _PlannedBatch
-from ...engine.sources import Source
-from ...engine.threads import run_slices
 
 
 class StridedLoader(Loader):
@@ -48,31 +42,9 @@ class StridedLoader(Loader):
         return work.step + self._count >= len(self)
 
 
-class ChosenSamples(Loader):
-    """Makes batches of the samples that it is told, in the epoch that it is told.
-
-    Parameters
-    ----------
-    source : Source
-    augmenter : Augmenter
-    """
-
-    def __init__(self, source: Source, augmenter: Augmenter) -> None:
-        super().__init__(source, augmenter, 1)
-
-    def make(self, sample_ids: NDArray[np.int64], epoch: int) -> Batch:
-        """Return a batch with the pixels that a `Loader` gives these samples in this epoch."""
-        planned = _PlannedBatch(epoch, 0, sample_ids, self._plan_of(sample_ids, epoch))
-        work = _BatchInWork(self, planned)
-        run_slices(work.load_slice, len(sample_ids), self.augmenter.threads)
-        return work.batch()
-
-
 def for_one_of(augmenter: Augmenter, num_workers: int) -> Augmenter:
     """Return the augmenter with its part of the threads, where `num_workers` share them."""
-    part = copy.copy(augmenter)
-    part.threads = max(1, augmenter.threads // num_workers)
-    return part
+    return augmenter.with_threads(max(1, augmenter.threads // num_workers))
 
 
 def check_may_leave_process(augmenter: Augmenter) -> None:

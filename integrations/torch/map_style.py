@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
-from ...engine import Augmenter
+from ...engine import Augmenter, Loader
 from ...engine.sources import Source
 from .elements import Elements
-from .loading import ChosenSamples, check_may_leave_process, for_one_of
+from .loading import check_may_leave_process, for_one_of
 from .progress import Position, SharedProgress
 
 
@@ -65,7 +65,7 @@ class SourceDataset(Dataset):  # type: ignore[misc]
     def __init__(
         self, source: Source, augmenter: Augmenter, elements: Elements, epoch: int
     ) -> None:
-        self._loader, self._elements = ChosenSamples(source, augmenter), elements
+        self._loader, self._elements = Loader(source, augmenter), elements
         self._knows_worker = False
         self._progress = SharedProgress(Position(0, 0))
         self.set_epoch(epoch)
@@ -92,7 +92,7 @@ class SourceDataset(Dataset):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Give a worker a loader with no memory of its own."""
         check_may_leave_process(self._loader.augmenter)
-        loader = ChosenSamples(self._loader.source, self._loader.augmenter)
+        loader = Loader(self._loader.source, self._loader.augmenter)
         return {**self.__dict__, "_loader": loader}
 
     @property
@@ -110,7 +110,7 @@ class SourceDataset(Dataset):  # type: ignore[misc]
         TypeError, ValueError
             If `epoch` is not an integer from 0 to 2**32 - 1.
         """
-        self._loader._plan_of(np.zeros(1, np.int64), epoch)
+        self._loader.augmenter.explain(0, epoch)  # refuses what is no epoch
         self._progress.next = Position(int(epoch), 0)
 
     def _batch(self, indices: Any) -> Any:
@@ -125,7 +125,7 @@ class SourceDataset(Dataset):  # type: ignore[misc]
             return
         check_may_leave_process(self._loader.augmenter)
         part = for_one_of(self._loader.augmenter, info.num_workers)
-        self._loader = ChosenSamples(self._loader.source, part)
+        self._loader = Loader(self._loader.source, part)
         self._knows_worker = True
 
     def _checked(self, indices: Any) -> NDArray[np.int64]:

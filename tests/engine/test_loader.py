@@ -1,5 +1,6 @@
 import gc
 import math
+import pickle
 import threading
 import time
 
@@ -511,3 +512,78 @@ def test_a_picture_unlike_what_its_source_promises_is_named():
 def test_a_mean_of_the_wrong_length_is_refused_at_once():
     with pytest.raises(ValueError, match="`mean` has 2 values"):
         Loader(ArraySource(IMAGES), Augmenter(Policy(mean=(1, 2))))
+
+
+@pytest.mark.parametrize("step", [5, 0, 2])
+def test_a_step_of_an_epoch_can_be_made_alone(step):
+    loader = make_loader(batch_size=4, shuffle=BlockShuffle([8, 8, 7]), epochs=2)
+    steps = {(n // 6, n % 6): batch for n, batch in enumerate(loader)}
+    position = loader.state_dict()
+
+    for epoch in (1, 0):
+        ids = loader.sample_ids(epoch, step)
+        batch, expected = loader.make(ids, epoch), steps[epoch, step]
+        np.testing.assert_array_equal(batch.sample_ids, expected.sample_ids)
+        np.testing.assert_array_equal(batch.images, expected.images)
+        np.testing.assert_array_equal(batch.labels, expected.labels)
+        np.testing.assert_array_equal(batch.weights, expected.weights)
+    assert loader.state_dict() == position
+
+
+def test_chosen_samples_have_the_pixels_of_their_epoch_beside_any_others():
+    loader = make_loader()
+    for epoch in range(2):
+        made = by_id([loader.make([7], epoch), loader.make([3, 22, 0], epoch)])
+        assert same(made, {i: EXPECTED[epoch][i] for i in (7, 3, 22, 0)})
+
+
+def test_batches_made_by_many_threads_at_once_are_apart():
+    loader, made = make_loader(), {}
+
+    def make(epoch, sample_id):
+        made[epoch, sample_id] = loader.make([sample_id], epoch).images[0]
+
+    threads = [threading.Thread(target=make, args=(e, i)) for e in range(2) for i in range(23)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(image, EXPECTED[e][i]) for (e, i), image in made.items())
+    assert len(made) == 46
+
+
+def test_make_lists_what_it_skips_or_raises(folder_loader):
+    loader, raising = folder_loader(on_error="skip"), folder_loader()
+    spoil(loader)
+    assert loader.make([0, 1, 8], 0).sample_ids.tolist() == [0]
+    assert {skipped.sample_id for skipped in loader.skipped} == {1, 8}
+    with pytest.raises(SampleError, match=r"dog/03\.jpg"):
+        raising.make([0, 8], 0)
+
+
+@pytest.mark.parametrize("ids", [[], [23], [-1], [0.5], [[1]]])
+def test_make_refuses_ids_that_are_none(ids):
+    with pytest.raises(ValueError, match="sample_ids"):
+        make_loader().make(ids, 0)
+
+
+@pytest.mark.parametrize("epoch", [-1, 2**32, "1"])
+def test_make_refuses_epochs_that_are_none(epoch):
+    with pytest.raises((ValueError, TypeError), match="epoch"):
+        make_loader().make([0], epoch)
+
+
+@pytest.mark.parametrize("step", [-1, 6])
+def test_an_epoch_has_no_other_steps(step):
+    with pytest.raises(IndexError, match="steps 0 to 5"):
+        make_loader(batch_size=4).sample_ids(0, step)
+
+
+def test_a_pickled_loader_goes_on_at_the_same_place():
+    loader = make_loader(batch_size=4)
+    for _, _batch in zip(range(3), loader, strict=False):
+        pass
+    other = pickle.loads(pickle.dumps(loader))
+
+    assert other.state_dict() == loader.state_dict()
+    assert same(by_id(other), by_id(loader))

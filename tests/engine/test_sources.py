@@ -65,7 +65,7 @@ def test_folder_refusals(tmp_path, photo_folder):
     refuse(FileNotFoundError, "bird does not exist", photo_folder, classes=["cat", "bird"])
     refuse(ValueError, "`classes`", photo_folder, classes=["cat", "cat"])
     refuse(ValueError, "`color_mode`", photo_folder, color_mode="bgr")
-    refuse(ValueError, '`decode` must be "fast" or "exact"', photo_folder, decode="slow")
+    refuse(ValueError, r"`decode` must be one of \['fast', 'exact'\]", photo_folder, decode="slow")
 
 
 def test_a_file_that_vanished_is_named(photo_folder):
