@@ -5,7 +5,7 @@ PACKAGE_FILES := $(shell find engine kernels integrations benchmarks fusewarp -n
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-fast test-slow test-nojit test-boundscheck test-cudasim test-lowest test-torch bench clean
+.PHONY: help demo test lint test-fast test-slow soak test-nojit test-boundscheck test-cudasim test-lowest test-torch bench clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
@@ -44,10 +44,13 @@ lint: .venv/dev-ready .venv/files-$(FILE_LIST) ## ruff, mypy, import-linter.
 	cd .ci && ../$(BIN)/lint-imports --config ../pyproject.toml
 
 test-fast: .venv/dev-ready .venv/files-$(FILE_LIST) ## The tests without the slow ones.
-	$(BIN)/pytest -q -m 'not slow and not gpu'
+	$(BIN)/pytest -q -m 'not slow and not gpu and not soak'
 
 test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes.
-	$(BIN)/pytest -q -m 'slow and not gpu'
+	$(BIN)/pytest -q -m 'slow and not gpu and not soak'
+
+soak: .venv/dev-ready .venv/files-$(FILE_LIST) ## Half an hour of random faults (SOAK_MINUTES=30); prints its figures.
+	$(BIN)/pytest -q -s -m soak tests/soak
 
 test-nojit: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests as plain Python: bad indices show.
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow' tests/kernels
@@ -56,7 +59,7 @@ test-boundscheck: .venv/dev-ready .venv/files-$(FILE_LIST) ## The kernel tests w
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -q -m 'not slow' tests/kernels
 
 test-cudasim: .venv/dev-ready .venv/files-$(FILE_LIST) ## The warp's tests against the CUDA kernels, in Numba's simulator.
-	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow and not gpu' \
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m 'not slow and not gpu and not soak' \
 	  tests/kernels/test_warp.py tests/kernels/test_cuda*.py tests/engine/test_cuda*.py
 
 .venv-lowest/ready: pyproject.toml .ci/lowest_versions.py

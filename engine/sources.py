@@ -140,7 +140,7 @@ class ArraySource:
         return selected
 
 
-def has_own_read(source: Any, base: type) -> bool:
+def has_own_read(source: Any, base: Any) -> bool:
     """Tell whether somebody replaced the `read` of a class, which must then be called."""
     return getattr(source.read, "__func__", None) is not base.read
 

@@ -1,0 +1,1 @@
+"""fusewarp for Grain."""
