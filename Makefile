@@ -43,8 +43,9 @@ lint: .venv/dev-ready .venv/files-$(FILE_LIST) ## ruff, mypy, import-linter.
 	cd .ci && ../$(BIN)/mypy --config-file ../pyproject.toml -p fusewarp  # from here `fusewarp` is the installed one
 	cd .ci && ../$(BIN)/lint-imports --config ../pyproject.toml
 
+FAST := $(BIN)/pytest -q -m "not slow and not gpu and not soak"
 test-fast: .venv/dev-ready .venv/files-$(FILE_LIST) ## The tests without the slow ones.
-	$(BIN)/pytest -q -m 'not slow and not gpu and not soak'
+	.ci/beside '$(FAST) tests/facade tests/integrations' '$(FAST) tests/benchmarks tests/engine tests/kernels'
 
 test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes.
 	$(BIN)/pytest -q -m 'slow and not gpu and not soak'
