@@ -23,7 +23,7 @@ def label_values(values: Any, column: str) -> Any:
 
     Returns
     -------
-    pyarrow.ChunkedArray of large_string, int64 or float64
+    pyarrow.ChunkedArray of large_string, int64, or float64 with NaN for null
 
     Raises
     ------
@@ -38,7 +38,7 @@ def label_values(values: Any, column: str) -> Any:
     if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         return _as_int64(values, column)
     if pa.types.is_floating(values.type):
-        return values.cast(pa.float64())
+        return pa.chunked_array([_as_float64(values)])
     raise UnfitError(
         f"has {values.type} in column {column!r}; labels are text, whole numbers or numbers"
     )
@@ -86,7 +86,7 @@ def weight_values(values: Any, column: str) -> NDArray[np.float64]:
 
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise UnfitError(f"has {values.type} in column {column!r}; weights are numbers")
-    return _to_numpy(values.cast(pa.float64(), safe=False))
+    return _as_float64(values)
 
 
 def name_values(values: Any, column: str) -> list[bytes]:
@@ -118,6 +118,11 @@ def _is_text(data_type: Any) -> bool:
 
     is_view = getattr(types, "is_string_view", types.is_string)  # not in every pyarrow
     return any(check(data_type) for check in (types.is_string, types.is_large_string, is_view))
+
+
+def _as_float64(values: Any) -> NDArray[np.float64]:
+    """Return numbers with NaN for null; not every pyarrow casts those of 16 bits."""
+    return _to_numpy(values).astype(np.float64)
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:

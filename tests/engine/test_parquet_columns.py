@@ -52,6 +52,7 @@ def test_texts_of_several_files_share_their_classes(tmp_path):
         (["a", None, "b"], r"s\.parquet/1 has no label in column 'label' \(None\)"),
         (["a", "", "b"], r"s\.parquet/1 has no label in column 'label' \(''\)"),
         ([1, None, 2], r"s\.parquet/1 has no label in column 'label' \(None\)"),
+        ([0.5, None, 2], r"s\.parquet/1 has no label in column 'label' \(None\)"),
         ([0.5, float("nan"), 2], r"s\.parquet/1 has no label in column 'label' \(nan\)"),
         ([0.5, float("-inf"), 2], r"s\.parquet/1 has no label in column 'label' \(-inf\)"),
     ],
