@@ -17,6 +17,7 @@ from .leakage import (
 from .loader import Batch, Loader, Skipped
 from .mixing import ConcatSource, WeightedShuffle
 from .packed import PackedSource
+from .parquet_source import ParquetSource
 from .policy import Policy
 from .sources import ArraySource
 from .split import stratified_split, train_validation_test_split
@@ -36,6 +37,7 @@ __all__ = [
     "Leak",
     "Loader",
     "PackedSource",
+    "ParquetSource",
     "Policy",
     "SampleError",
     "Skipped",

@@ -23,8 +23,8 @@ class TableSource(FileSource):
     Parameters
     ----------
     table : mapping
-        Anything with ``table[column]``: a pandas or polars data frame, a dict of lists, a
-        structured array.
+        Anything with ``table[column]``: a pandas or polars data frame, a pyarrow Table, a dict of
+        lists, a structured array.
     folder : path
         Where the relative paths of the table begin.
     path : str
@@ -201,20 +201,25 @@ def _read_columns(table: Any, wanted: list[str]) -> dict[str, list[Any]]:
 def _column_names(table: Any) -> list[Any]:
     if isinstance(table, np.ndarray) and table.dtype.names:
         return list(table.dtype.names)
+    if callable(getattr(table, "to_pylist", None)):
+        return list(table.column_names)  # of pyarrow, whose `columns` are the values
     names = getattr(table, "columns", None)  # of a data frame
     if names is None and hasattr(table, "keys"):
         names = table.keys()
     if names is None or not hasattr(table, "__getitem__"):
         raise TypeError(
-            "`table` must be a data frame, a dict of lists or a structured array, got "
-            f"{type(table).__name__}. For a CSV file use TableSource.from_csv."
+            "`table` must be a data frame, a pyarrow Table, a dict of lists or a structured array, "
+            f"got {type(table).__name__}. For a CSV file use TableSource.from_csv."
         )
     return list(names)
 
 
 def _values(column: Any) -> list[Any]:
-    values = column.to_list() if hasattr(column, "to_list") else list(column)  # pandas, polars
-    return [plain(value) for value in values]
+    for method in ("to_pylist", "to_list"):  # pyarrow; pandas and polars
+        if hasattr(column, method):
+            column = getattr(column, method)()
+            break
+    return [plain(value) for value in column]
 
 
 def _names(values: list[Any], column: str, root: str) -> list[str]:

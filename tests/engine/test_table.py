@@ -47,11 +47,13 @@ def test_a_table_gives_what_the_same_folder_gives(photos):
     assert batches[0].images.std() > 20
 
 
-@pytest.mark.parametrize("make", ["dict", "pandas", "polars", "structured"])
+@pytest.mark.parametrize("make", ["dict", "pandas", "polars", "pyarrow", "structured"])
 def test_any_table_with_columns_will_do(photos, make):
     columns = {"file": FILES, "kind": KINDS, "age": [float(i) for i in range(12)]}
     if make in ("pandas", "polars"):
         table = pytest.importorskip(make).DataFrame(columns)
+    elif make == "pyarrow":
+        table = pytest.importorskip(make).table(columns)
     elif make == "structured":
         table = np.array(list(zip(*columns.values(), strict=True)), "U20,U20,f8")
         table.dtype.names = tuple(columns)
@@ -81,6 +83,62 @@ def test_pandas_rows_that_were_filtered_and_categories(photos):
     counts = pandas.array([None, *range(11)], dtype="Int64")
     with pytest.raises(ValueError, match=r"cat/0\.jpg has no label in column 'n' \(.*<NA>"):
         TableSource({"path": FILES, "n": counts}, photos, label="n")
+
+
+def test_columns_of_pyarrow(photos):
+    pa = pytest.importorskip("pyarrow")
+    tags = [["fur"] if kind == "cat" else ["sky", "metal"] for kind in KINDS]
+    table = pa.table(
+        {
+            "path": pa.chunked_array([FILES[:5], [], FILES[5:]]),
+            "kind": pa.chunked_array([KINDS[:5], [], KINDS[5:]]).dictionary_encode(),
+            "age": pa.array(range(12), pa.uint8()),
+            "tags": tags,
+            "score": pa.array([0.5] * 12, pa.float32()),
+        }
+    )
+    source = TableSource(table, photos, label="kind", weight="age", group="age")
+    assert [source.class_names[label] for label in source.labels] == KINDS
+    assert source.weights.tolist() == list(range(12))
+    assert source.groups == [str(i) for i in range(12)]
+    assert TableSource(table, photos, label="score").task == "regression"
+    several = TableSource(table, photos, label="tags")
+    assert (several.task, several.class_names) == ("multi-label", ["fur", "metal", "sky"])
+    assert several.labels[0].tolist() == [1, 0, 0]
+    (batch, *_) = table.combine_chunks().to_batches()
+    assert TableSource(batch, photos, label="kind").labels.tolist() == source.labels.tolist()
+    with pytest.raises(ValueError, match="no column 'breed'; it has 'path', 'kind', 'age'"):
+        TableSource(table, photos, label="breed")
+    holes = pa.table({"path": FILES[:2], "kind": ["a", None], "n": [None, 1]})
+    with pytest.raises(ValueError, match=r"cat/1\.jpg has no label .* \(it holds None\)"):
+        TableSource(holes, photos, label="kind")
+    with pytest.raises(ValueError, match=r"cat/0\.jpg has None in column 'n'; a weight"):
+        TableSource(holes, photos, weight="n")
+
+
+def test_columns_of_polars(photos):
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame(
+        {
+            "path": FILES,
+            "kind": pl.Series(KINDS, dtype=pl.Categorical),
+            "tags": [["fur"] if kind == "cat" else [] for kind in KINDS],
+            "n": pl.Series([*range(11), None], dtype=pl.UInt16),
+        }
+    )
+    part = frame.filter(pl.col("kind") != "cat")
+    source = TableSource(part, photos, label="kind")
+    assert (source.names, source.class_names) == (FILES[3:], ["cup", "person", "rocket"])
+    assert TableSource(frame, photos, label="tags").labels[:, 0].tolist() == [1] * 3 + [0] * 9
+    with pytest.raises(ValueError, match=r"rocket/2\.jpg has no label .* \(it holds None\)"):
+        TableSource(frame, photos, label="n")
+
+
+def test_a_column_may_be_called_like_a_method_of_another_table(photos):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"to_pylist": FILES, "column_names": KINDS})
+    source = TableSource(frame, photos, path="to_pylist", label="column_names")
+    assert source.class_names == sorted(PHOTOS)
 
 
 def labels_of(photos, *, label=None, task=None, class_names=None, **columns):
