@@ -3,10 +3,12 @@
 One process, the ways interleaved, medians. An adapter whose framework is missing is left out.
 """
 
+import copy
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,16 @@ import numpy as np
 import fusewarp as fw
 
 SIDE, BATCH, NUM_SAMPLES = 224, 32, 512
+SETTLE_SECONDS = 0.5  # workers of the way before may still be filling their buffers
 Way = tuple[str, Callable[[], Iterable[Any]], str]
 
 
-def make_loader() -> fw.Loader:
+def make_loader(epochs: int | None = 1) -> fw.Loader:
     """Return a loader of pictures in memory, the cheapest ones to make: what is added shows."""
     pictures = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), np.uint8)
     source = fw.ArraySource(pictures, np.arange(64)).select(np.arange(NUM_SAMPLES) % 64)
     augmenter = fw.Augmenter(fw.Policy(horizontal_flip=True, rescale=1 / 255), layout="CHW")
-    return fw.Loader(source, augmenter, BATCH, drop_remainder=True)
+    return fw.Loader(source, augmenter, BATCH, drop_remainder=True, epochs=epochs)
 
 
 def torch_ways() -> list[Way]:
@@ -81,6 +84,52 @@ def tensorflow_ways() -> list[Way]:
     return [("tensorflow as_dataset", lambda: dataset, "none")]
 
 
+def grain_ways() -> list[Way]:
+    """Return the ways of Grain; none without it."""
+    try:
+        import grain
+
+        from fusewarp.grain import as_map_dataset, share_threads
+    except ImportError:
+        return []
+    dataset = as_map_dataset(make_loader())
+    one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    in_turn = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    endless = as_map_dataset(make_loader(epochs=None)).to_iter_dataset()
+    workers = grain.MultiprocessingOptions(num_workers=2)
+    shared, unshared = (
+        FirstEpoch(endless.mp_prefetch(workers, init)) for init in (share_threads, None)
+    )
+    return [
+        ("grain", lambda: dataset, "none"),
+        ("grain, 1 read thread", lambda: dataset.to_iter_dataset(one), "none"),
+        (
+            "grain, no read thread",
+            lambda: dataset.to_iter_dataset(in_turn),
+            "none; nothing is made ahead",
+        ),
+        ("grain, 2 workers", lambda: shared, "to shared memory"),
+        ("grain, 2 workers without share_threads", lambda: unshared, "to shared memory"),
+    ]
+
+
+class FirstEpoch:
+    """The first epoch of an endless Grain dataset, over and over, by workers that keep running.
+
+    Parameters
+    ----------
+    dataset : grain.IterDataset
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._iterator = iter(dataset)
+        self._start = self._iterator.get_state()
+
+    def __iter__(self) -> Iterator[Any]:
+        self._iterator.set_state(copy.deepcopy(self._start))  # what was made ahead is dropped
+        return islice(self._iterator, NUM_SAMPLES // BATCH)
+
+
 def milliseconds(batches: Iterable[Any]) -> float:
     """Return the time of one iteration, for each batch."""
     began = time.perf_counter()
@@ -93,10 +142,11 @@ def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     plain = make_loader()
     ways: list[Way] = [("plain loader", lambda: plain, "none")]
-    ways += torch_ways() + jax_ways() + tensorflow_ways()
+    ways += torch_ways() + jax_ways() + tensorflow_ways() + grain_ways()
     times: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for repeat in range(repeats + 1):
         for name, batches, _ in ways:
+            time.sleep(SETTLE_SECONDS)
             took = milliseconds(batches())
             if repeat > 0:  # the first compiles, and starts workers
                 times[name].append(took)
