@@ -1,8 +1,8 @@
 """Does the simulation say what is measured? A `Loader` over a slow store, both ways.
 
 The simulation is given what one thread measured: CPU time of a picture, with the interpreter's
-lock and without, and the wait for the store. How many threads, how deep a prefetch and how long a
-step is worth it has to find by itself.
+lock and without, and the wait for the store. What more threads, a deeper prefetch or a longer step
+give, it has to find by itself.
 """
 
 import io
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ LATENCIES = (0.0, 0.005, 0.020, 0.050)
 THREADS = (1, 2, 4, 8, 16)
 PREFETCHES = (0, 1, 2, 4)
 SIGMAS = (0.0, 1.0)
-PICTURES, SIDE, BATCH = 256, 256, 16
+PICTURES, SIDE, BATCH = 256, 160, 16
 STEP_THREADS, STEP_LATENCY = 8, 0.020
 
 
@@ -44,25 +44,38 @@ class Service(NamedTuple):
     waits: dict[float, float]  # by the store's latency: how long the thread sleeps
 
 
+class Turn(NamedTuple):
+    """What one measurement, or one simulation, says."""
+
+    images_per_second: float
+    waiting: float  # share of the time that the consumer waits, 0 to 1
+    cores: float = math.nan  # that worked for it, in the mean: few where others had the machine
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One measurement beside its simulation."""
+    """One setting of the store, the loader and its consumer."""
 
     latency: float
-    sigma: float
     threads: int
-    prefetch: int
-    step_seconds: float
-    images_per_second: tuple[float, float]  # measured, simulated
-    waiting: tuple[float, float]
-    cores: float  # that worked for it, in the mean: few of them where others had the machine
+    sigma: float = 0.0
+    prefetch: int = 2
+    step_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell, measured and simulated."""
+
+    cell: Cell
+    measured: Turn
+    simulated: Turn
     bound: str
 
     @property
     def error(self) -> float:
         """Simulated rate against measured, 0.1 for a tenth too much."""
-        measured, simulated = self.images_per_second
-        return simulated / measured - 1
+        return self.simulated.images_per_second / self.measured.images_per_second - 1
 
 
 @contextmanager
@@ -93,7 +106,7 @@ def write_pictures(shard: Path) -> None:
 def make_loader(source: TarSource, threads: int, prefetch: int = 2) -> Loader:
     """Return an endless loader of small batches."""
     policy = Policy(rotation_range=30, zoom_range=0.2, horizontal_flip=True, rescale=1 / 255)
-    augmenter = Augmenter(policy, size=(128, 128), threads=threads)
+    augmenter = Augmenter(policy, size=(96, 96), threads=threads)
     return Loader(source, augmenter, BATCH, epochs=None, prefetch=prefetch)
 
 
@@ -132,48 +145,28 @@ def _per_picture(
     return statistics.median(times)
 
 
-def run_loader(
-    loader: Loader, step_seconds: float, warm_up: int, batches: int
-) -> tuple[float, float]:
-    """Return images/s and the share of the time in which the consumer waited."""
-    stream = iter(loader)
-    for _ in range(warm_up):
-        next(stream)
-        time.sleep(step_seconds)
-    began, waited = time.perf_counter(), loader.wait_seconds
-    for _ in range(batches):
-        next(stream)
-        time.sleep(step_seconds)
-    seconds = time.perf_counter() - began
-    stream.close()  # type: ignore[attr-defined]
-    return batches * BATCH / seconds, (loader.wait_seconds - waited) / seconds
-
-
-def measure_cell(
-    source: TarSource,
-    store: Any,
-    service: Service,
-    cell: Cell,
-    seconds: float,
-) -> Cell:
-    """Fill in a cell: the simulation first, which also says how long to measure."""
-    arguments = models(service, cell)
-    simulated = simulate(*arguments)
-    named = limits(*arguments)
+def measure(source: TarSource, store: Any, cell: Cell, batches: int) -> Turn:
+    """Run a loader for so many batches, after some that are not counted."""
     store.set_latency(cell.latency, cell.sigma)
-    batches = max(3, math.ceil(seconds * simulated.images_per_second / BATCH))
     loader = make_loader(source, cell.threads, cell.prefetch)
-    cpu_began, began = time.process_time() + store.cpu_seconds(), time.perf_counter()
-    rate, waiting = run_loader(loader, cell.step_seconds, 1 + cell.prefetch, batches)
-    cores = time.process_time() + store.cpu_seconds() - cpu_began
-    cores /= time.perf_counter() - began
-    return replace(
-        cell,
-        images_per_second=(rate, simulated.images_per_second),
-        waiting=(waiting, simulated.waiting),
-        cores=cores,
-        bound=min(named, key=lambda name: named[name]),
-    )
+    stream = loader.__iter__()
+    warm_up = 1 + cell.prefetch if cell.step_seconds else 1
+    _consume(stream, cell.step_seconds, warm_up)
+    waited, cpu = loader.wait_seconds, time.process_time() + store.cpu_seconds()
+    began = time.perf_counter()
+    _consume(stream, cell.step_seconds, batches)
+    seconds = time.perf_counter() - began
+    cpu = time.process_time() + store.cpu_seconds() - cpu
+    waited = loader.wait_seconds - waited
+    del stream  # what was begun ahead is dropped
+    return Turn(batches * BATCH / seconds, waited / seconds, cpu / seconds)
+
+
+def _consume(batches: Iterator[Any], step_seconds: float, count: int) -> None:
+    for _ in range(count):
+        next(batches)
+        if step_seconds:
+            time.sleep(step_seconds)
 
 
 def models(service: Service, cell: Cell) -> tuple[Store, Reader, Training]:
@@ -191,42 +184,44 @@ def models(service: Service, cell: Cell) -> tuple[Store, Reader, Training]:
     )
 
 
-def calibrate(
-    latencies: Sequence[float] = LATENCIES,
-    threads: Sequence[int] = THREADS,
-    prefetches: Sequence[int] = PREFETCHES,
-    seconds: float = 1.0,
-) -> str:
-    """Measure, simulate, and return both in Markdown tables."""
-    empty = Cell(0, 0, 1, 2, 0, (math.nan, math.nan), (math.nan, math.nan), 0, "")
+def compare(
+    source: TarSource,
+    store: Any,
+    service: Service,
+    cells: Sequence[Cell],
+    seconds: float,
+    rounds: int,
+) -> list[Compared]:
+    """Simulate cells, then measure them: all in each round, medians of the rounds."""
+    simulated = [simulate(*models(service, cell)) for cell in cells]
+    turns: list[list[Turn]] = [[] for _ in cells]
+    for _ in range(rounds):
+        for cell, outcome, mine in zip(cells, simulated, turns, strict=True):
+            batches = max(1, math.ceil(seconds * outcome.images_per_second / BATCH))
+            mine.append(measure(source, store, cell, batches))
+    compared = []
+    for cell, outcome, mine in zip(cells, simulated, turns, strict=True):
+        middle = Turn(*(statistics.median(figures) for figures in zip(*mine, strict=True)))
+        parts = limits(*models(service, cell))
+        bound = min(parts, key=lambda name: parts[name])
+        said = Turn(outcome.images_per_second, outcome.waiting)
+        compared.append(Compared(cell, middle, said, bound))
+    return compared
+
+
+def calibrate(seconds: float = 0.4, rounds: int = 3) -> str:
+    """Measure, simulate, and return both in Markdown tables; two minutes."""
     with slow_source() as (source, store):
-        service = measure_service(source, store, sorted({*latencies, STEP_LATENCY}))
-        plain = [
-            measure_cell(
-                source, store, service, replace(empty, latency=latency, threads=count), seconds
-            )
-            for latency in latencies
-            for count in threads
-        ]
+        service = measure_service(source, store, sorted({*LATENCIES, STEP_LATENCY}))
+        plain = [Cell(latency, threads) for latency in LATENCIES for threads in THREADS]
         stepped = [
-            measure_cell(
-                source,
-                store,
-                service,
-                replace(
-                    empty,
-                    latency=STEP_LATENCY,
-                    sigma=sigma,
-                    threads=STEP_THREADS,
-                    prefetch=prefetch,
-                    step_seconds=_step_seconds(service, sigma),
-                ),
-                1.5 * seconds,
-            )
+            Cell(STEP_LATENCY, STEP_THREADS, sigma, prefetch, _step_seconds(service, sigma))
             for sigma in SIGMAS
-            for prefetch in prefetches
+            for prefetch in PREFETCHES
         ]
-    return as_markdown(service, plain, stepped)
+        rows = compare(source, store, service, plain, seconds, rounds)
+        step_rows = compare(source, store, service, stepped, 4 * seconds, rounds)  # times vary
+    return as_markdown(service, rows, step_rows)
 
 
 def _step_seconds(service: Service, sigma: float) -> float:
@@ -235,13 +230,14 @@ def _step_seconds(service: Service, sigma: float) -> float:
     return round(1.2 * BATCH * picture / STEP_THREADS, 3)
 
 
-def as_markdown(service: Service, plain: Sequence[Cell], stepped: Sequence[Cell]) -> str:
+def as_markdown(service: Service, plain: Sequence[Compared], stepped: Sequence[Compared]) -> str:
     """Return the figures of one thread, and both tables."""
     waits = ", ".join(
-        f"{1e3 * wait:.1f} ms of {1e3 * set_to:g}" for set_to, wait in service.waits.items()
+        f"{1e3 * wait:.1f} ms of {1e3 * latency:g}" for latency, wait in service.waits.items()
     )
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     lines = [
-        f"{available_threads()} cores, load {os.getloadavg()[0]:.1f}; one thread, a picture: "
+        f"{available_threads()} cores, load {load}. One thread, a picture: "
         f"{1e3 * service.python:.2f} ms of CPU with the interpreter's lock, "
         f"{1e3 * service.core:.2f} ms without; waits {waits}.",
         "",
@@ -250,10 +246,10 @@ def as_markdown(service: Service, plain: Sequence[Cell], stepped: Sequence[Cell]
         "|---:|---:|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {1e3 * cell.latency:g} | {cell.threads} | {cell.bound} | "
-        f"{cell.images_per_second[0]:,.0f} | {cell.images_per_second[1]:,.0f} | "
-        f"{cell.error:+.0%} | {cell.cores:.2f} |"
-        for cell in plain
+        f"| {1e3 * row.cell.latency:g} | {row.cell.threads} | {row.bound} | "
+        f"{row.measured.images_per_second:,.0f} | {row.simulated.images_per_second:,.0f} | "
+        f"{row.error:+.0%} | {row.measured.cores:.2f} |"
+        for row in plain
     ]
     lines += ["", *_summary(plain), ""]
     lines += [
@@ -264,20 +260,21 @@ def as_markdown(service: Service, plain: Sequence[Cell], stepped: Sequence[Cell]
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {cell.sigma:g} | {1e3 * cell.step_seconds:.0f} | {cell.prefetch} | "
-        f"{cell.waiting[0]:.0%} | {cell.waiting[1]:.0%} | {cell.images_per_second[0]:,.0f} | "
-        f"{cell.images_per_second[1]:,.0f} | {cell.error:+.0%} |"
-        for cell in stepped
+        f"| {row.cell.sigma:g} | {1e3 * row.cell.step_seconds:.0f} | {row.cell.prefetch} | "
+        f"{row.measured.waiting:.0%} | {row.simulated.waiting:.0%} | "
+        f"{row.measured.images_per_second:,.0f} | {row.simulated.images_per_second:,.0f} | "
+        f"{row.error:+.0%} |"
+        for row in stepped
     ]
     return "\n".join(lines)
 
 
-def _summary(cells: Sequence[Cell]) -> list[str]:
-    by_bound: dict[str, list[float]] = {}
-    for cell in cells:
-        by_bound.setdefault(cell.bound, []).append(abs(cell.error))
+def _summary(rows: Sequence[Compared]) -> list[str]:
+    errors: dict[str, list[float]] = {}
+    for row in rows:
+        kind = f"Latency of {1e3 * row.cell.latency:g} ms"
+        errors.setdefault(kind, []).append(abs(row.error))
     return [
-        f"Bound by {bound}: {len(errors)} cells, error {statistics.median(errors):.0%} in the "
-        f"median, {max(errors):.0%} at most."
-        for bound, errors in by_bound.items()
+        f"- {kind}: error {statistics.median(each):.0%} in the median, {max(each):.0%} at most."
+        for kind, each in errors.items()
     ]

@@ -16,10 +16,11 @@ RATES = (2500.0, 1000.0)  # images/s a GPU takes: of ResNet-50's class, of ViT-B
 SPARE_THREADS = 1.5  # more than the mean needs, as times vary
 STEPS, WARM_UP, THINNED = 14, 4, 4
 LEAN_CLIENT = 0.0002  # seconds of Python a request: the one of `scale_store.py`, measured, see 2
-DISTURBANCES: dict[str, dict[str, float]] = {
+DISTURBANCES: dict[str, dict[str, Any]] = {
     "nothing": {},
     "prefetch 1": {"prefetch": 1},
     "prefetch 8": {"prefetch": 8},
+    "prefetch 16": {"prefetch": 16},
     "latency of 100 ms": {"latency": 0.1},
     "1 % of the requests take 1 s more": {"tail_chance": 0.01},
     "1 % of the requests fail": {"failure_chance": 0.01},
@@ -223,8 +224,7 @@ def simulated(
     """Simulate one way and size; images/s, waiting shares, bytes/s of the store, step seconds."""
     store, reader, training = model(assumed, way, gpus, rate)
     reader = replace(reader, threads=threads or reader.threads)
-    # as large a thinning as the cores allow
-    factor = math.gcd(THINNED, reader.cores)
+    factor = math.gcd(THINNED, reader.cores, training.batch_size)
     outcome = simulate(*thinned(store, reader, training, factor), seed)
     return {
         "images": outcome.images_per_second * factor,
@@ -274,12 +274,13 @@ def simulation_table(
 
 def disturbance_table(assumed: Assumptions, gpus: int, rate: float, seed: int) -> str:
     """Return how long GPUs wait when one assumption changes, by shards and by single requests."""
-    lean = {"request_python_seconds": LEAN_CLIENT}
+    lean: dict[str, Any] = {"request_python_seconds": LEAN_CLIENT}
+    ways_read: tuple[tuple[int, dict[str, Any]], ...] = ((1, {}), (0, lean))
     rows = []
     for name, changes in DISTURBANCES.items():
         cells = []
-        for number, more in ((1, {}), (0, lean)):
-            changed = replace(assumed, **{**more, **changes})  # type: ignore[arg-type]
+        for number, more in ways_read:
+            changed = replace(assumed, **{**more, **changes})
             # threads for the times that were planned with, not for these
             planned = model(replace(assumed, **more), ways(assumed)[number], gpus, rate)[1]
             figures = simulated(

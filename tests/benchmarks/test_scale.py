@@ -335,11 +335,12 @@ def test_the_simulation_says_what_a_loader_on_a_slow_store_does():
         assert 0 < service.python < 0.05
         assert 0 < service.core < 0.1
         assert 0.05 <= service.waits[0.05] < 0.1
-        nothing = (math.nan, math.nan)
-        cell = calibration.Cell(0.05, 0, 4, 1, 0, nothing, nothing, 0, "")
-        cell = calibration.measure_cell(source, store, service, cell, seconds=0.1)
-    assert cell.bound == "threads"
-    assert cell.images_per_second[0] <= 4 / 0.05 * 1.05  # no thread can be faster than the store
-    assert abs(cell.error) < 0.5  # on a busy machine
-    table = calibration.as_markdown(service, [cell], [cell])
+        cells = [calibration.Cell(0.05, 4, prefetch=1), calibration.Cell(0.05, 4, step_seconds=0.3)]
+        rows = calibration.compare(source, store, service, cells, seconds=0.1, rounds=1)
+    assert [row.bound for row in rows] == ["threads", "GPU"]
+    assert rows[0].measured.images_per_second <= 4 / 0.05 * 1.1  # nobody is faster than the store
+    assert abs(rows[0].error) < 0.5  # on a busy machine
+    assert rows[1].measured.waiting < 0.5 < rows[0].measured.waiting
+    table = calibration.as_markdown(service, rows[:1], rows[1:])
     assert "| 50 | 4 | threads |" in table
+    assert "| 0 | 300 | 2 |" in table
