@@ -83,14 +83,23 @@ class IndexBuilder:
     """Collects the records of a shard."""
 
     def __init__(self) -> None:
-        self._keys: list[bytes] = []
+        self._keys: dict[bytes, None] = {}  # in this order
         self._places: list[Place] = []
         self._labels: list[Value | None] = []
         self._defects: list[tuple[str, str]] = []
 
     def add(self, key: str, place: Place, label: Value | None) -> None:
-        """Take in a record; all of a shard have labels, or none."""
-        self._keys.append(key.encode("utf-8", "surrogateescape"))
+        """Take in a record; all of a shard have labels, or none.
+
+        Raises
+        ------
+        ValueError
+            If its key came before; the message goes on from the shard's name.
+        """
+        encoded = key.encode("utf-8", "surrogateescape")
+        if encoded in self._keys:
+            raise ValueError(f"has two records of the name {key!r}, which must tell them apart")
+        self._keys[encoded] = None
         self._places.append(place)
         self._labels.append(label)
 

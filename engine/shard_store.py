@@ -257,13 +257,11 @@ class _Descriptor:
 
     def __init__(self, path: str, stamp: Stamp) -> None:
         self._number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        found = _stamp_of(os.fstat(self._number))
-        if found != stamp:
+        try:
+            check_stamp(_stamp_of(os.fstat(self._number)), stamp)
+        except ChangedError:
             os.close(self._number)
-            raise ChangedError(
-                f"it was changed after it was indexed: {found.size} bytes, modified at "
-                f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
-            )
+            raise
         self._lock = threading.Lock()
 
     def read(self, length: int, start: int) -> bytes:
@@ -287,6 +285,15 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_stamp(found: Stamp, stamp: Stamp) -> None:
+    """Raise ChangedError if a local file is not the one that is meant."""
+    if found != stamp:
+        raise ChangedError(
+            f"it was changed after it was indexed: {found.size} bytes, modified at "
+            f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
+        )
 
 
 def _stamp_of(stat: os.stat_result) -> Stamp:
