@@ -34,6 +34,11 @@ class ArrayRecordFile:
         If it is no whole ArrayRecord file; the message goes on from the file's name.
     OSError
         If it cannot be read.
+
+    Attributes
+    ----------
+    group_size : int
+        How many records are compressed together; 1 where the file does not say.
     """
 
     def __init__(self, path: str, stamp: Stamp) -> None:
@@ -47,17 +52,12 @@ class ArrayRecordFile:
             raise ValueError(_broken(str(error))) from error
         if not self._reader.ok():  # it raises nothing, and has no records
             raise ValueError(_broken(self._why_not()))
+        self.group_size = _group_size(self._reader.writer_options_string() or "")
         check_stamp(ShardStore().stamp(path), stamp)
 
     def __len__(self) -> int:
         """Return how many records it has."""
         return int(self._reader.num_records())
-
-    @property
-    def group_size(self) -> int:
-        """How many records are compressed together; 1 where the file does not say."""
-        found = re.search(r"\bgroup_size:(\d+)", self._reader.writer_options_string() or "")
-        return max(1, int(found[1])) if found else 1
 
     def read(self, start: int, stop: int) -> list[bytes]:
         """Return neighbouring records; where the file was cut off, they may be empty.
@@ -95,6 +95,11 @@ class OpenArrayRecords(OpenShards[ArrayRecordFile]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
+
+
+def _group_size(options: str) -> int:
+    found = re.search(r"\bgroup_size:(\d+)", options)
+    return max(1, int(found[1])) if found else 1
 
 
 def _broken(reason: str) -> str:
