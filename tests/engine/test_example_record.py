@@ -35,6 +35,7 @@ def tf_example(tf, features):
     return tf.train.Example(features=tf.train.Features(feature=found))
 
 
+@pytest.mark.slow  # TensorFlow is imported
 def test_tensorflow_reads_what_these_tests_write():
     tf = pytest.importorskip("tensorflow")
     for value in VALUES:
@@ -43,6 +44,7 @@ def test_tensorflow_reads_what_these_tests_write():
         assert ours == tf_example(tf, features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [7, -3, 2**62, 0.25, "tabby cat", "Straße"])
 def test_what_tensorflow_wrote_is_read(label):
     tf = pytest.importorskip("tensorflow")

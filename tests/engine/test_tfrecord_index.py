@@ -26,6 +26,7 @@ def opened(path, rule=RULE):
     return open_index(ShardStore(), str(path), rule, None)
 
 
+@pytest.mark.slow  # TensorFlow is imported
 def test_tensorflow_writes_what_these_tests_write(tmp_path):
     tf = pytest.importorskip("tensorflow")
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
@@ -157,6 +158,7 @@ def test_compressed(tmp_path, content, pack, packing):
         opened(tmp_path / "a")
 
 
+@pytest.mark.slow  # TensorFlow is imported
 def test_tensorflows_compressed_files(tmp_path):
     tf = pytest.importorskip("tensorflow")
     for packing in ("GZIP", "ZLIB"):

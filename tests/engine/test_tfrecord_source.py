@@ -78,6 +78,7 @@ def test_texts_and_fractions_as_labels(tmp_path):
     assert (ages.labels.tolist(), ages.labels.dtype) == ([3, 0.5, 1.25], np.float32)
 
 
+@pytest.mark.slow  # TensorFlow is imported
 def test_files_that_tensorflow_wrote(tmp_path):
     tf = pytest.importorskip("tensorflow")
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:

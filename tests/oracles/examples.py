@@ -3,8 +3,6 @@
 import struct
 from pathlib import Path
 
-import google_crc32c
-
 from oracles.shards import picture
 
 
@@ -64,6 +62,8 @@ def frame(data: bytes) -> bytes:
 
 
 def _masked(data: bytes) -> bytes:
+    import google_crc32c
+
     crc = google_crc32c.value(data)
     turned = (crc >> 15) + (crc << 17) % 2**32
     return struct.pack("<I", (turned + 0xA282EAD8) % 2**32)
