@@ -1,5 +1,6 @@
 """The engine: policies, plans, sources, order, threads and the loader. Knows no framework."""
 
+from .array_record_source import ArrayRecordSource
 from .augmenter import Augmenter
 from .block_order import BlockShuffle
 from .cuda_memory import DeviceMemoryError
@@ -23,8 +24,10 @@ from .sources import ArraySource
 from .split import stratified_split, train_validation_test_split
 from .table import TableSource
 from .tar_source import TarSource
+from .tfrecord_source import TFRecordSource
 
 __all__ = [
+    "ArrayRecordSource",
     "ArraySource",
     "Augmenter",
     "Batch",
@@ -41,6 +44,7 @@ __all__ = [
     "Policy",
     "SampleError",
     "Skipped",
+    "TFRecordSource",
     "TableSource",
     "TarSource",
     "WeightedShuffle",

@@ -8,6 +8,7 @@ from typing import Any
 from .shard_store import ShardStore, is_remote
 
 Shards = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+INDEX_ENDING = ".index.npz"  # of what lies beside shards, and fits "train-*" as well
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
@@ -54,7 +55,7 @@ def _expand(pattern: str, store: ShardStore) -> list[str]:
         if not _is_pattern(path):
             paths.append(path if is_remote(path) else os.path.abspath(path))
             continue
-        found = store.find(path)
+        found = [one for one in store.find(path) if not one.endswith(INDEX_ENDING)]
         if not found:
             raise FileNotFoundError(f"No shard fits {path!r}; correct `shards`.")
         paths += found if is_remote(path) else map(os.path.abspath, found)

@@ -4,10 +4,10 @@ import glob
 import os
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from .retry import Retry
 
@@ -153,28 +153,93 @@ class ShardStore:
         return self._remote[path]
 
 
-class OpenFiles:
-    """Descriptors that stay open between reads, the longest unused of them closed.
+class Closable(Protocol):
+    """What `OpenShards` keeps open."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+_Open = TypeVar("_Open", bound=Closable)
+
+
+class OpenShards(Generic[_Open]):
+    """Shards that stay open between reads, the longest unused of them closed.
 
     Parameters
     ----------
+    open_shard : callable
+        Opens the shard at a path, if it has a stamp.
     most : int
         So many are kept; more are open only while more are being read.
     """
 
-    def __init__(self, most: int = MOST_OPEN) -> None:
-        self._most = most
+    def __init__(self, open_shard: Callable[[str, Stamp], _Open], most: int = MOST_OPEN) -> None:
+        self._open_shard, self._most = open_shard, most
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
-        _all_files.add(self)
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._users: Counter[str] = Counter()
+        _all_open.add(self)
 
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._open)
 
+    @contextmanager
+    def use(self, path: str, stamp: Stamp) -> Iterator[_Open]:
+        """Give a shard that stays open meanwhile."""
+        with self._lock:
+            shard = self._open.get(path)
+            if shard is not None:
+                self._open.move_to_end(path)
+                self._users[path] += 1
+        if shard is None:
+            shard = self._add(path, self._open_shard(path, stamp))
+        try:
+            yield shard
+        finally:
+            with self._lock:
+                self._users[path] -= 1
+                self._close_surplus()
+
+    def _add(self, path: str, opened: _Open) -> _Open:
+        """Keep what was opened without the lock, unless another thread was faster."""
+        with self._lock:
+            shard = self._open.setdefault(path, opened)
+            self._users[path] += 1
+        if shard is not opened:
+            opened.close()
+        return shard
+
+    def _close_surplus(self) -> None:
+        surplus = len(self._open) - self._most
+        if surplus > 0:
+            unused = [path for path in self._open if self._users[path] == 0]
+            for path in unused[:surplus]:
+                self._open.pop(path).close()
+                del self._users[path]
+
+    def _forget_threads(self) -> None:
+        """In a forked child: nobody else reads, and the lock may be held by who is not here."""
+        self._lock = threading.Lock()
+        for shard in self._open.values():
+            shard.close()
+        self._open, self._users = OrderedDict(), Counter()
+
+    def __del__(self) -> None:
+        for shard in self._open.values():
+            shard.close()
+
+
+class OpenFiles(OpenShards["_Descriptor"]):
+    """Descriptors that stay open between reads: see `OpenShards`."""
+
+    def __init__(self, most: int = MOST_OPEN) -> None:
+        super().__init__(_Descriptor, most)
+
     def read(self, path: str, start: int, length: int, stamp: Stamp) -> bytes:
         """Return exactly `length` bytes; see `ShardStore.read`."""
-        with self._use(path, stamp) as descriptor:
+        with self.use(path, stamp) as descriptor:
             parts, missing = [], length
             while missing > 0:  # the system may return less than is there, at most 2 GiB
                 part = descriptor.read(missing, start + length - missing)
@@ -186,63 +251,17 @@ class OpenFiles:
                 missing -= len(part)
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @contextmanager
-    def _use(self, path: str, stamp: Stamp) -> "Iterator[_Descriptor]":
-        with self._lock:
-            descriptor = self._open.get(path)
-            if descriptor is not None:
-                self._open.move_to_end(path)
-                descriptor.users += 1
-        if descriptor is None:
-            descriptor = self._add(path, _Descriptor(path, stamp))
-        try:
-            yield descriptor
-        finally:
-            with self._lock:
-                descriptor.users -= 1
-                self._close_surplus()
-
-    def _add(self, path: str, opened: "_Descriptor") -> "_Descriptor":
-        """Keep what was opened without the lock, unless another thread was faster."""
-        with self._lock:
-            descriptor = self._open.setdefault(path, opened)
-            descriptor.users += 1
-        if descriptor is not opened:
-            opened.close()
-        return descriptor
-
-    def _close_surplus(self) -> None:
-        surplus = len(self._open) - self._most
-        if surplus > 0:
-            unused = [path for path, descriptor in self._open.items() if descriptor.users == 0]
-            for path in unused[:surplus]:
-                self._open.pop(path).close()
-
-    def _forget_threads(self) -> None:
-        """In a forked child: nobody else reads, and the lock may be held by who is not here."""
-        self._lock = threading.Lock()
-        for descriptor in self._open.values():
-            descriptor.close()
-        self._open = OrderedDict()
-
-    def __del__(self) -> None:
-        for descriptor in self._open.values():
-            descriptor.close()
-
 
 class _Descriptor:
     """One open file, which is the one that is meant."""
 
     def __init__(self, path: str, stamp: Stamp) -> None:
-        self.users = 0
         self._number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        found = _stamp_of(os.fstat(self._number))
-        if found != stamp:
+        try:
+            check_stamp(_stamp_of(os.fstat(self._number)), stamp)
+        except ChangedError:
             os.close(self._number)
-            raise ChangedError(
-                f"it was changed after it was indexed: {found.size} bytes, modified at "
-                f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
-            )
+            raise
         self._lock = threading.Lock()
 
     def read(self, length: int, start: int) -> bytes:
@@ -256,16 +275,25 @@ class _Descriptor:
         os.close(self._number)
 
 
-_all_files: "weakref.WeakSet[OpenFiles]" = weakref.WeakSet()
+_all_open: "weakref.WeakSet[OpenShards[Any]]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for files in _all_files:
-        files._forget_threads()
+    for shards in _all_open:
+        shards._forget_threads()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_stamp(found: Stamp, stamp: Stamp) -> None:
+    """Raise ChangedError if a local file is not the one that is meant."""
+    if found != stamp:
+        raise ChangedError(
+            f"it was changed after it was indexed: {found.size} bytes, modified at "
+            f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
+        )
 
 
 def _stamp_of(stat: os.stat_result) -> Stamp:

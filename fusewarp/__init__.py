@@ -8,6 +8,7 @@ if not (_HERE / "engine").is_dir():  # a checkout that is not installed: the roo
 
 from . import kernels  # noqa: E402
 from .engine import (  # noqa: E402
+    ArrayRecordSource,
     ArraySource,
     Augmenter,
     Batch,
@@ -24,6 +25,7 @@ from .engine import (  # noqa: E402
     SampleError,
     TableSource,
     TarSource,
+    TFRecordSource,
     WeightedShuffle,
     check_no_leaks,
     group_copies,
@@ -34,6 +36,7 @@ from .engine import (  # noqa: E402
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArrayRecordSource",
     "ArraySource",
     "Augmenter",
     "Batch",
@@ -48,6 +51,7 @@ __all__ = [
     "ParquetSource",
     "Policy",
     "SampleError",
+    "TFRecordSource",
     "TableSource",
     "TarSource",
     "WeightedShuffle",

@@ -43,6 +43,13 @@ def test_patterns_are_sorted_and_lists_keep_their_order(folder):
     assert listed(f"file://{folder}/b-?.tar", folder) == ["b-0.tar", "b-1.tar"]
 
 
+def test_indices_that_lie_beside_shards_are_none(folder):
+    (folder / "b-0.tar.cls-01234567.index.npz").touch()
+    assert listed("b-*", folder) == ["b-0.tar", "b-1.tar"]
+    with pytest.raises(FileNotFoundError, match="No shard fits"):
+        list_shards("*.npz", ShardStore())
+
+
 def test_a_file_that_is_called_like_a_pattern_is_meant(folder):
     assert listed("odd[1].tar", folder) == ["odd[1].tar"]
 

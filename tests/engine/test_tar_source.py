@@ -26,7 +26,7 @@ from fusewarp import (
     check_no_leaks,
     stratified_split,
 )
-from fusewarp.engine import tar_index, tar_source
+from fusewarp.engine import shard_index, tar_source
 from fusewarp.engine.retry import Retry
 from oracles.shard_readers import hashes, put_hashes
 from oracles.shards import (
@@ -234,7 +234,7 @@ def test_memory_is_flat_over_ten_thousand_records(tmp_path):
 
 def test_an_index_is_used_again(shards, monkeypatch):
     TarSource(shards, "cls")
-    monkeypatch.setattr(tar_index, "build_index", None)
+    monkeypatch.setattr(shard_index, "build_index", None)
     assert TarSource(shards, "cls").labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
@@ -449,9 +449,9 @@ def test_half_a_body_always(flaky, tmp_path):
 def test_a_shard_of_a_store_that_changed_is_indexed_anew(flaky, tmp_path, monkeypatch):
     remote_source(flaky, tmp_path)
     built = []
-    build = tar_index.build_index
+    build = shard_index.build_index
     monkeypatch.setattr(
-        tar_index, "build_index", lambda *args: built.append(args[1][-10:]) or build(*args)
+        shard_index, "build_index", lambda *args: built.append(args[1][-10:]) or build(*args)
     )
     flaky.files["/b/data-000002.tar"] = tar_bytes(records(3, first=14))
     assert remote_source(flaky, tmp_path).names[4] == "data-000002.tar/0014"

@@ -3,8 +3,8 @@
 import hashlib
 import time
 
+from fusewarp.engine.shard_index import index_path, open_index
 from fusewarp.engine.shard_store import ShardStore
-from fusewarp.engine.tar_index import index_path, open_index
 
 
 def open_often(path, rule, start_at, queue):
