@@ -79,7 +79,7 @@ class FaultyProxy:
         self._target = address
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -163,6 +163,11 @@ class FaultyProxy:
                 self.close_connection |= len(body) < len(promised)
 
         return Handler
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that were killed."""
 
 
 def options(proxy, **more):
