@@ -50,13 +50,13 @@ def unbroken(source, tmp_path):
 
 def kill_and_go_on(source, folder, rng, method="fork"):
     """Kill at a random moment near a random batch; return the counts of both processes."""
-    some = rng.randrange(1, EPOCHS * COUNT * 3 // 4)
-    arguments = (loader_of(source, 2), folder, EPOCHS, rng.choice([0.002, 0.005]))
+    some = rng.randrange(1, EPOCHS * COUNT * 2 // 3)
+    arguments = (loader_of(source, 2), folder, EPOCHS, rng.choice([0.01, 0.02]))
 
     def is_time():
         if noted(folder).total() < some:
             return False
-        time.sleep(rng.uniform(0, 0.004))  # between two batches, or within one
+        time.sleep(rng.uniform(0, 0.02))  # between two batches, or within one
         return True
 
     assert run_in_child(arguments, method, is_time)
@@ -90,7 +90,7 @@ def test_killed_again_and_again(source, tmp_path):
     while (state := saved_state(folder)) is None or state["epoch"] < EPOCHS:
         until = noted(folder).total() + rng.randrange(1, 3 * BATCH)
         kills += run_in_child(
-            (loader_of(source, rng.choice([1, 2, 3])), folder, EPOCHS, 0.001),
+            (loader_of(source, rng.choice([1, 2, 3])), folder, EPOCHS, 0.01),
             kill_when=lambda until=until: noted(folder).total() >= until,
         )
     assert kills > 5
