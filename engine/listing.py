@@ -4,6 +4,7 @@ A directory's modification time changes when an entry is added, removed or renam
 that was kept is checked by one `stat` a directory, whatever the number of files.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -105,8 +106,14 @@ class Listing:
         try:
             partial.write_text(json.dumps(whole, ensure_ascii=True), encoding="ascii")
             partial.replace(self._index)
+        except OSError as error:
+            raise OSError(
+                f"The index {self._index} cannot be written ({error.strerror or error}). Name a "
+                "place that has room and may be written to as `index`, or leave it out."
+            ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
     def _look(self, level: list[str]) -> list[Directory]:
         """Return what some directories hold, several at a time."""

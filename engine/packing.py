@@ -202,7 +202,8 @@ class _Packing:
         self._num_files = self._num_images = 0  # of all written blocks
         self._labels = None if source.labels is None else source.labels.tolist()
         self._class_names = None if source.labels is None else source.class_names
-        self._journal = Journal(folder / JOURNAL, self._options())
+        with self.resumable_errors():
+            self._journal = Journal(folder / JOURNAL, self._options())
 
     def _options(self) -> dict[str, Any]:
         return {

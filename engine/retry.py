@@ -1,5 +1,6 @@
 """Asking again: what a store refuses for a moment, with growing pauses and an end."""
 
+import errno
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ _LASTING: tuple[type[Exception], ...] = (
     LookupError,
     NotImplementedError,
 )
+# what s3fs makes of the statuses 400, 412, 416 (the file is shorter now) and 501
+_LASTING_NUMBERS = (errno.EINVAL, errno.ENOSYS, errno.ENAMETOOLONG)
 _TEMPORARY_STATUS = (408, 425, 429)  # of HTTP; those from 500 on as well
 
 
@@ -90,4 +93,6 @@ def may_pass(error: Exception) -> bool:
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status in _TEMPORARY_STATUS or status >= 500
+    if isinstance(error, OSError) and error.errno in _LASTING_NUMBERS:
+        return False
     return not isinstance(error, _LASTING)

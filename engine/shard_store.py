@@ -64,7 +64,7 @@ class ShardStore:
         self._retry = retry or Retry()
         self._files = OpenFiles()
         self._remote: dict[str, tuple[Any, str]] = {}
-        self._pid = os.getpid()
+        _all_stores.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_options": self._options, "_retry": self._retry}
@@ -83,7 +83,7 @@ class ShardStore:
         if not is_remote(path):
             return _stamp_of(os.stat(path))
         system, inner = self._located(path)
-        info = self._ask(lambda: system.info(inner))
+        info = self._ask(lambda: _info_now(system, inner))
         if info.get("size") is None:
             raise OSError(f"the store does not say how large {path} is")
         versions = (info[name] for name in _VERSIONS if info.get(name))
@@ -128,11 +128,20 @@ class ShardStore:
         return data
 
     def find(self, pattern: str) -> list[str]:
-        """Return the files that a pattern with ``*``, ``?`` or ``[...]`` fits, sorted."""
+        """Return the files that a pattern with ``*``, ``?`` or ``[...]`` fits, sorted.
+
+        Raises
+        ------
+        OSError
+            If the store refuses to list them, or fails each time it is asked.
+        """
         if not is_remote(pattern):
             return sorted(glob.glob(pattern))
         system, inner = self._located(pattern)
-        found = self._ask(lambda: system.glob(inner))
+        try:
+            found = self._ask(lambda: _glob_now(system, inner))
+        except OSError as error:
+            raise OSError(f"{pattern} cannot be listed ({error.strerror or error}).") from error
         return sorted(system.unstrip_protocol(path) for path in found)
 
     def _ask(self, request: Callable[[], _Result]) -> _Result:
@@ -145,12 +154,16 @@ class ShardStore:
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     def _located(self, path: str) -> tuple[Any, str]:
-        """Return the file system and the path within it; a forked child needs its own."""
-        if self._pid != os.getpid():
-            self._remote, self._pid = {}, os.getpid()
-        if path not in self._remote:
-            self._remote[path] = _fsspec().core.url_to_fs(path, **self._options)
-        return self._remote[path]
+        """Return the file system and the path within it."""
+        located = self._remote.get(path)
+        if located is None:
+            located = self._remote[path] = _fsspec().core.url_to_fs(path, **self._options)
+        return located
+
+    def _leave_behind(self) -> None:
+        """In a forked child: make file systems anew; the threads of the old ones are not here."""
+        _left_behind.append(self._remote)
+        self._remote = {}
 
 
 class Closable(Protocol):
@@ -276,11 +289,17 @@ class _Descriptor:
 
 
 _all_open: "weakref.WeakSet[OpenShards[Any]]" = weakref.WeakSet()
+_all_stores: "weakref.WeakSet[ShardStore]" = weakref.WeakSet()
+# The parent's file systems, in a forked child: one that goes closes its connections, and waits for
+# a thread that is only in the parent (s3fs: a second each), or takes them from the parent's poll
+_left_behind: list[dict[str, tuple[Any, str]]] = []
 
 
 def _after_fork() -> None:
     for shards in _all_open:
         shards._forget_threads()
+    for store in _all_stores:
+        store._leave_behind()
 
 
 if hasattr(os, "register_at_fork"):
@@ -294,6 +313,19 @@ def check_stamp(found: Stamp, stamp: Stamp) -> None:
             f"it was changed after it was indexed: {found.size} bytes, modified at "
             f"{found.version} ns, then {stamp.size} bytes, at {stamp.version} ns"
         )
+
+
+def _info_now(system: Any, path: str) -> dict[str, Any]:
+    """Ask a store for a file; fsspec keeps listings for the life of a process, and asks those."""
+    system.invalidate_cache(path)
+    info: dict[str, Any] = system.info(path)
+    return info
+
+
+def _glob_now(system: Any, pattern: str) -> list[str]:
+    system.invalidate_cache()
+    found: list[str] = system.glob(pattern)
+    return found
 
 
 def _stamp_of(stat: os.stat_result) -> Stamp:

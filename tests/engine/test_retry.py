@@ -1,5 +1,6 @@
 """Asking again: how often, how long, and what for."""
 
+import errno
 import time
 
 import pytest
@@ -51,7 +52,14 @@ def test_the_time_is_bounded():
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError("x"), PermissionError("x"), with_status(403), TypeError("x")]
+    "error",
+    [
+        FileNotFoundError("x"),
+        PermissionError("x"),
+        with_status(403),
+        TypeError("x"),
+        OSError(errno.EINVAL, "the range is not satisfiable"),
+    ],
 )
 def test_what_lasts_is_raised_at_once(error):
     request = Failing(error)

@@ -1,14 +1,15 @@
 """Ranges of files: local descriptors, and stores that fail."""
 
+import gc
 import os
 import pickle
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fusewarp.engine import shard_store
 from fusewarp.engine.retry import GaveUpError, Retry
 from fusewarp.engine.shard_store import (
     ChangedError,
@@ -191,14 +192,20 @@ def test_a_pickled_store_reads(flaky, file):
     assert store.read(file, 1, 2, store.stamp(file)) == CONTENT[1:3]
 
 
-def test_another_process_makes_its_own_file_system(flaky, monkeypatch):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_makes_its_own_file_system_and_keeps_its_parents(flaky):
     store = ShardStore(flaky.options, QUICK)
-    store.stamp("flaky://b/file")
-    before = dict(store._remote)
-    monkeypatch.setattr(shard_store.os, "getpid", lambda: -1)
-    store.stamp("flaky://b/file")
-    assert store._pid == -1
-    assert before["flaky://b/file"] is not store._remote["flaky://b/file"]
+    stamp = store.stamp("flaky://b/file")
+    parents = weakref.ref(store._remote["flaky://b/file"][0])
+    child = os.fork()
+    if child == 0:
+        read = store.read("flaky://b/file", 1, 2, stamp) == CONTENT[1:3]
+        own = store._remote["flaky://b/file"][0] is not parents()
+        del store
+        gc.collect()
+        os._exit(0 if read and own and parents() is not None else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_patterns_of_a_store_come_back_with_its_protocol():

@@ -1,4 +1,4 @@
-"""One policy, one seed, 2,048 real tiles: the same in each format and through each engine, killed."""
+"""2,048 real tiles: the same pixels in each format and through each engine, also when killed."""
 
 import os
 import random

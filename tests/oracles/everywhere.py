@@ -26,7 +26,9 @@ from fusewarp.integrations.demo_data import interior_photos
 from oracles.shards import write_shard
 
 HEIGHT, WIDTH = 72, 96  # of a tile
-POLICY = Policy(rotation_range=30, zoom_range=0.2, horizontal_flip=True, brightness_range=(0.8, 1.2))
+POLICY = Policy(
+    rotation_range=30, zoom_range=0.2, horizontal_flip=True, brightness_range=(0.8, 1.2)
+)
 SEED, BATCH, EPOCHS = 11, 64, 3
 PARTS = 8  # files of a sharded format
 
