@@ -314,11 +314,13 @@ def _joined_names(listed: list[FileRows]) -> tuple[NDArray[np.uint8], NDArray[np
 
 
 def _check_same_kind(files: list[str], labels: list[ShardLabels]) -> None:
-    """Refuse text in one file and numbers in another."""
-    for file, found in zip(files, labels, strict=True):
-        if (found.texts is None) != (labels[0].texts is None):
+    """Refuse text in one file and numbers in another; an empty one has neither."""
+    filled = [(file, one) for file, one in zip(files, labels, strict=True) if len(one.values)]
+    first, expected = filled[0]
+    for file, found in filled:
+        if (found.texts is None) != (expected.texts is None):
             raise ValueError(
-                f"The labels of {file} are {found.kind}, those of {files[0]} {labels[0].kind}. "
+                f"The labels of {file} are {found.kind}, those of {first} {expected.kind}. "
                 "Write one of them anew, or read them as two sources."
             )
 

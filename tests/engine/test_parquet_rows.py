@@ -110,6 +110,12 @@ def test_many_rows_that_lack_something_are_counted(tmp_path):
     assert "; and 4 more. Write those files anew" in message
 
 
+def test_an_empty_file_may_have_labels_of_another_kind(tmp_path):
+    write(tmp_path / "a.parquet", table_of(0, 1).slice(0, 0))
+    write(tmp_path / "b.parquet", table_of(0, 2, label=["x", "y"]))
+    assert ParquetSource(tmp_path / "*.parquet", label="label").class_names == ["x", "y"]
+
+
 def test_a_file_of_another_schema(tmp_path):
     write(tmp_path / "a.parquet", table_of(0, 2, label=["x", "y"]))
     write(tmp_path / "b.parquet", table_of(2, 4))
