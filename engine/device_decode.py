@@ -8,7 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from .minify import parts_by_length
 from .sources import Located, has_own_read
 
 INSTALL = "pip install 'fusewarp[nvimgcodec]'"
-OLDEST = (0, 7)  # before, a code stream did not tell its colours
+OLDEST = (0, 9)  # what the tests run; before 0.7 a code stream did not tell its colours
 BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
 TAIL = 64  # bytes; the end of a whole JPEG lies in them, but for what some cameras append
 GROUP_BYTES = 2**28  # of pictures decoded at once
@@ -76,7 +76,7 @@ class DeviceDecoder:
             apply_exif_orientation=False,
             color_spec=codec.ColorSpec.GRAY if grey else codec.ColorSpec.SRGB,
         )
-        with pipeline.cuda.using(pipeline.index):
+        with self.using_device():
             self._stream = pipeline.cuda.new_stream()
         try:
             self._decoder = codec.Decoder(
@@ -101,6 +101,11 @@ class DeviceDecoder:
         with self._counting:
             self._on_device += on_device
             self._on_host += on_host
+
+    def using_device(self) -> AbstractContextManager[None]:
+        """Let this thread work with the device."""
+        using: AbstractContextManager[None] = self._pipeline.cuda.using(self._pipeline.index)
+        return using
 
     def parse(self, data: bytes) -> Any | None:
         """Return the code stream of a picture; None if it is left to the host's decoder.
@@ -146,7 +151,7 @@ class DeviceDecoder:
             An image of nvImageCodec for each, or None if it cannot be decoded on the device.
         """
         pipeline = self._pipeline
-        with self._using, pipeline.cuda.using(pipeline.index):
+        with self._using, self.using_device():
             self._wait_for_memory()
             images = self._decode(streams)
             try:
@@ -174,7 +179,7 @@ class DeviceDecoder:
             "data": (begin, False),
             "version": 3,
         }
-        with cuda.using(self._pipeline.index):
+        with self.using_device():
             pixels = cuda.wrap_memory(interface, images)
         return Located(pixels, addresses - begin, sizes)
 
@@ -236,6 +241,10 @@ class EncodedBatch:
         self._encoded: dict[int, tuple[bytes, str]] = {}
         self._streams: dict[int, Any] = {}
         self._missing, self._lock = count, threading.Lock()
+
+    def using_device(self) -> AbstractContextManager[None]:
+        """Let this thread work with the device: what the collector frees on it may lie there."""
+        return self._decoder.using_device()
 
     def read(self, row: int, sample_id: int) -> bool:
         """Read the bytes of a picture; return whether the device is to decode it.

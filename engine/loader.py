@@ -515,10 +515,11 @@ class _BatchInWork:
             self._augmenter.warp_decoded(located, self._plan, rows, self._images)
 
         for_host = []
-        for row in range(start, stop):
-            with self._noting(row):
-                if not encoded.read(row, self._id_of(row)):
-                    for_host.append(row)
+        with encoded.using_device():
+            for row in range(start, stop):
+                with self._noting(row):
+                    if not encoded.read(row, self._id_of(row)):
+                        for_host.append(row)
         self._load(for_host, encoded.decode_on_host)
         if encoded.is_complete(stop - start):
             self._load(encoded.decode(warp), encoded.decode_on_host)

@@ -70,7 +70,7 @@ def codec(request, monkeypatch, late):
     if request.param == "fake":
         made = FakeCodec(late)
     else:
-        made = HostCodec(pytest.importorskip("nvidia.nvimgcodec"), late)
+        made = HostCodec(pytest.importorskip("nvidia.nvimgcodec", minversion="0.9"), late)
     install(monkeypatch, made)
     return made
 
@@ -332,6 +332,22 @@ def test_nothing_is_held_when_the_loader_is_gone(fake, late, folder):
     assert late.bytes_in_use() == 0
 
 
+def test_a_thread_that_only_reads_may_free_memory_of_the_device(fake, late, folder):
+    """As the collector does, on whatever thread it runs."""
+    with late.using(0):
+        held = [late.device_empty(10)]
+
+    class Dropping(FolderSource):
+        def encoded(self, sample_id):
+            held.clear()
+            return super().encoded(sample_id)
+
+    loader, _ = loaders(Dropping(folder, labelled=False))
+    loader.make([0, 1], 0)
+    assert held == []
+    assert late.orphans == 0
+
+
 # --- what is refused
 
 
@@ -342,8 +358,8 @@ def test_nvimgcodec_is_asked_for_by_name(late, folder, monkeypatch):
 
 
 def test_an_old_one_is_refused(fake, folder, monkeypatch):
-    monkeypatch.setattr(FakeCodec, "__version__", "0.6.1")
-    with pytest.raises(DeviceError, match=r"0\.7 or newer, 0\.6\.1 is installed.*--upgrade"):
+    monkeypatch.setattr(FakeCodec, "__version__", "0.8.0.22")
+    with pytest.raises(DeviceError, match=r"0\.9 or newer, 0\.8\.0\.22 is installed.*--upgrade"):
         Loader(source_of(folder), make(), decode_on="device")
 
 
@@ -407,4 +423,4 @@ def test_the_decoder_is_told_what_the_host_does(fake, folder):
 
 
 def test_the_fake_has_the_signatures_of_the_real_one():
-    check_signatures(pytest.importorskip("nvidia.nvimgcodec"))
+    check_signatures(pytest.importorskip("nvidia.nvimgcodec", minversion="0.9"))
