@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from .contract import NotAvailable, Peer
-from .peers import gpu_dali, gpu_keras, gpu_ours, gpu_torch
+from .peers import gpu_codec, gpu_dali, gpu_keras, gpu_ours, gpu_torch
 from .peers.gpu_clock import DeviceRunner
 from .peers.gpu_work import BYTES, GpuWork
 from .process import Host, Rows
@@ -13,6 +13,7 @@ from .results import Row
 
 GPU_PEERS: tuple[Peer, ...] = (
     gpu_ours.PEER,
+    gpu_codec.PEER,
     gpu_torch.OURS,
     gpu_torch.KORNIA,
     gpu_torch.TORCHVISION,

@@ -15,7 +15,9 @@ from .affine import Size
 from .buffers import BufferPool, borrowed_scratch, empty_aligned
 from .cuda_pipeline import CudaPipeline, Output
 from .device_batch import DeviceBatch
+from .device_decode import DeviceDecoder
 from .devices import Choice, choose_device
+from .encoded import EncodedSource
 from .minify import reduce_in_place, reduced_parts
 from .plan import Plan, make_plan
 from .policy import Policy
@@ -312,6 +314,26 @@ class Augmenter:
             staging = Staging(warp_group, scratch, dtype)
             yield staging
             staging.flush()
+
+    def device_decoder(self, source: EncodedSource) -> DeviceDecoder:
+        """Return what decodes the pictures of a source on this augmenter's device.
+
+        Raises
+        ------
+        ValueError, ModuleNotFoundError, DeviceError
+            As `DeviceDecoder`; also if the augmenter works on the CPU.
+        """
+        if self._cuda is None:
+            raise ValueError(
+                'decode_on="device" needs an Augmenter that works on a CUDA device, this one works '
+                'on the CPU. Make it with device="cuda", or leave decode_on="host".'
+            )
+        return DeviceDecoder(self._cuda, source)
+
+    def warp_decoded(self, located: Located, plan: Plan, rows: slice, out: Any) -> None:
+        """Queue the warp of pictures on the device; parameters as of `warp_located`."""
+        assert self._cuda is not None
+        self._cuda.warp_device(located, plan, rows, self._output, out)
 
     def explain(self, sample_id: int, epoch: int = 0) -> dict[str, float]:
         """Return the parameters drawn for one sample: those of `Parameters`, flips as 0 or 1."""

@@ -62,7 +62,7 @@ class CudaPipeline:
     def __init__(self, index: int, threads: int) -> None:
         from ..kernels import cuda
 
-        self.cuda, self.index = cuda, index
+        self.cuda, self.index, self.threads = cuda, index, threads
         with cuda.using(index):
             self._uploading, self.stream = cuda.new_stream(), cuda.new_stream()
         self._uploads = DevicePool(cuda, index, threads + BUSY_UPLOADS, BUSY_UPLOADS)
@@ -103,7 +103,7 @@ class CudaPipeline:
     def locate(self, images: Any) -> tuple[Located, tuple[int, ...]]:
         """Look at pictures on the device, (n, H, W, C), whatever library they are of."""
         with self.cuda.using(self.index):
-            self._let_go_what_was_read()
+            self.let_go_what_was_read()
             array = device_array(self.cuda, images, self.index, self.stream)
             pixels = array.reshape(array.size)
         shape = tuple(int(length) for length in array.shape)
@@ -185,7 +185,8 @@ class CudaPipeline:
         with self._reading:
             self._read.append((done, array))
 
-    def _let_go_what_was_read(self) -> None:
+    def let_go_what_was_read(self) -> None:
+        """Let others have back what has been read."""
         arrays = []
         with self._reading:
             while self._read and self.cuda.is_done(self._read[0][0]):

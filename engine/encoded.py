@@ -97,6 +97,10 @@ class EncodedSource:
         if has_own_read(self, EncodedSource):
             return None
         data, name = self.encoded(sample_id)
+        return self.decode_into(data, name, min_size, room)
+
+    def decode_into(self, data: bytes, name: str, min_size: Extent, room: Room) -> Decoded:
+        """Decode what `encoded` returned, in this source's colours: see `decode.decode_into`."""
         return decode_into(
             data,
             name,

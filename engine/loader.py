@@ -4,7 +4,8 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,14 +15,14 @@ from .affine import Size
 from .augmenter import Augmenter
 from .cached import CachedSource, CacheInfo
 from .decode import Decoded, Extent, Room
+from .device_decode import DecoderInfo, DeviceDecoder, EncodedBatch
 from .errors import SampleError
 from .order import EpochOrder, Even, Order, Shuffle, shard_length
 from .plan import Plan
-from .sources import Source, checked_ids
-from .staging import Staging
+from .sources import Located, Source, checked_ids
 from .threads import Job, Lane, run_slices
 
-ReadInto = Callable[[int, Extent, Room], Decoded | None]
+DecodeInto = Callable[[int, Extent, Room], Decoded | None]
 
 _PLANNED_SAMPLES = 1024
 _SLICES_PER_THREAD = 2  # a thread that is done goes on with the next batch
@@ -90,11 +91,17 @@ class Loader:
         the two differ, come out a little sharper or softer (57 to 78 dB apart).
     cache_bytes : int, optional
         At most so much is kept. Default: half of the memory that is available to this process now.
+    decode_on : {"host", "device"}
+        "device": nvImageCodec decodes JPEGs on the augmenter's CUDA device, a batch at a time, and
+        they stay there; what it cannot decode is decoded by the host, and `decoder_info` counts
+        both. Levels differ a little from the host's: docs/cuda.md.
 
     Raises
     ------
     ValueError, TypeError
         If an argument makes no sense, or no batch would ever come.
+    ModuleNotFoundError, DeviceError
+        If pictures cannot be decoded on the device as asked; it names the remedy.
 
     Notes
     -----
@@ -117,6 +124,7 @@ class Loader:
         on_error: Literal["raise", "skip"] = "raise",
         cache: Literal["memory"] | None = None,
         cache_bytes: int | None = None,
+        decode_on: Literal["host", "device"] = "host",
     ) -> None:
         if not isinstance(augmenter, Augmenter):
             raise TypeError(f"`augmenter` must be an Augmenter, got {type(augmenter).__name__}.")
@@ -144,6 +152,8 @@ class Loader:
         self._known_order: tuple[int, Order] | None = None  # of the epoch last asked for
         self._buffers = augmenter.batch_pool(max_free=self.prefetch + 2)
         self._check_not_empty()
+        self.decode_on = decode_on
+        self._decoder = _device_decoder(decode_on, self.source, augmenter)
         self._plan_of(np.zeros(1, np.int64), 0)  # a mean of the wrong length is refused here
 
     def __len__(self) -> int:
@@ -240,6 +250,13 @@ class Loader:
     def cache_info(self) -> CacheInfo | None:
         """Return how many pictures the cache holds, and in how many bytes; None without one."""
         return self.source.info() if isinstance(self.source, CachedSource) else None
+
+    def decoder_info(self) -> DecoderInfo | None:
+        """Return how many pictures were decoded on the device, and how many on the host instead.
+
+        None with ``decode_on="host"``.
+        """
+        return None if self._decoder is None else self._decoder.info()
 
     def state_dict(self) -> dict[str, int]:
         """Return the position: what the next batch will be.
@@ -473,35 +490,68 @@ class _BatchInWork:
         self._may_skip = loader.on_error == "skip"
         shape = augmenter.batch_shape(len(self.sample_ids), loader.image_size, source.channels)
         self._images = loader._buffers.empty(shape, augmenter.dtype)
+        self._encoded: EncodedBatch | None = None  # only if a device decodes
+        if loader._decoder is not None:
+            self._encoded = EncodedBatch(loader._decoder, len(self.sample_ids))
 
     def load_slice(self, start: int, stop: int) -> None:
         """Read and warp some of the batch's pictures; runs on a pool thread."""
+        if self._encoded is not None:
+            self._load_encoded(self._encoded, start, stop)
+            return
         locate = getattr(self._source, "locate", None)
         located = locate(self.sample_ids[start:stop]) if locate is not None else None
         if located is not None:
             rows = slice(start, stop)
             self._augmenter.warp_located(located, self._plan, rows, self._images)
             return
-        with self._augmenter.staging(self._plan, self._images, self._source.dtype) as staging:
-            read_into = getattr(self._source, "read_into", _read_instead)
-            useful = self._plan.useful_sizes[start:stop].tolist()
-            for row, min_size in zip(range(start, stop), useful, strict=True):
-                self._read(row, read_into, min_size, staging)
+        read_into = getattr(self._source, "read_into", _read_instead)
+        self._load(range(start, stop), lambda row, *how: read_into(self._id_of(row), *how))
 
-    def _read(self, row: int, read_into: ReadInto, min_size: Extent, staging: Staging) -> None:
-        """Read one picture, or note that it cannot be read."""
-        sample_id = int(self.sample_ids[row])
+    def _load_encoded(self, encoded: EncodedBatch, start: int, stop: int) -> None:
+        """Read some pictures; whoever reads the last has all decoded that are for the device."""
+
+        def warp(located: Located, rows: slice) -> None:
+            self._augmenter.warp_decoded(located, self._plan, rows, self._images)
+
+        for_host = []
+        with encoded.using_device():
+            for row in range(start, stop):
+                with self._noting(row):
+                    if not encoded.read(row, self._id_of(row)):
+                        for_host.append(row)
+        self._load(for_host, encoded.decode_on_host)
+        if encoded.is_complete(stop - start):
+            self._load(encoded.decode(warp), encoded.decode_on_host)
+
+    def _load(self, rows: Sequence[int], decode_into: DecodeInto) -> None:
+        """Decode and warp pictures by way of the host's memory."""
+        if not rows:
+            return
+        with self._augmenter.staging(self._plan, self._images, self._source.dtype) as staging:
+            useful = self._plan.useful_sizes[rows].tolist()
+            for row, min_size in zip(rows, useful, strict=True):
+                with self._noting(row):
+                    decoded = decode_into(row, min_size, staging.room)
+                    if decoded is None:
+                        staging.copy(row, self._checked_read(self._id_of(row)))
+                    else:
+                        staging.add(row, *decoded)
+
+    @contextmanager
+    def _noting(self, row: int) -> Iterator[None]:
+        """Note that a picture cannot be read, if it may be skipped."""
         try:
-            decoded = read_into(sample_id, min_size, staging.room)
-            if decoded is None:
-                staging.copy(row, self._checked_read(sample_id))
-            else:
-                staging.add(row, *decoded)
+            yield
         except (SampleError, OSError) as error:
             if not self._may_skip:
                 raise
+            sample_id = self._id_of(row)
             name = self._source.names[sample_id]
             self.skipped.append(Skipped(sample_id, name, str(error)))
+
+    def _id_of(self, row: int) -> int:
+        return int(self.sample_ids[row])
 
     def _checked_read(self, sample_id: int) -> NDArray[Any]:
         source = self._source
@@ -531,6 +581,18 @@ class _BatchInWork:
 
 def _read_instead(sample_id: int, min_size: Extent, room: Room) -> None:
     """Be the `read_into` of a source that has none."""
+
+
+def _device_decoder(decode_on: Any, source: Any, augmenter: Augmenter) -> DeviceDecoder | None:
+    if decode_on not in ("host", "device"):
+        raise ValueError(f'`decode_on` must be "host" or "device", got {decode_on!r}.')
+    if decode_on == "host":
+        return None
+    if isinstance(source, CachedSource):
+        raise ValueError(
+            'cache="memory" keeps what the host has decoded; leave it out with decode_on="device".'
+        )
+    return augmenter.device_decoder(source)
 
 
 def _with_cache(source: Source, min_size: Size, cache: Any, cache_bytes: int | None) -> Source:

@@ -72,7 +72,7 @@ def reduced_parts(
     """
     pixels, starts, sizes, _ = located
     lengths = np.prod(-(-sizes // factors), axis=1) * channels
-    for part in _parts(lengths, _PART_BYTES // pixels.itemsize):
+    for part in parts_by_length(lengths, _PART_BYTES // pixels.itemsize):
         ends = np.cumsum(lengths[part])
         to = ends - lengths[part]
         memory = scratch.take(int(ends[-1]) * pixels.itemsize).view(pixels.dtype)
@@ -80,7 +80,7 @@ def reduced_parts(
         yield part, memory, to
 
 
-def _parts(lengths: NDArray[np.int64], most: int) -> Iterator[slice]:
+def parts_by_length(lengths: NDArray[np.int64], most: int) -> Iterator[slice]:
     """Cut into slices of at most so many elements, or one picture."""
     start, total = 0, 0
     for at, length in enumerate(lengths.tolist()):

@@ -31,8 +31,8 @@ fusewarp doctor
 fusewarp doctor --json > doctor.json"""
 
 MEGABYTE, GIB = 1e6, 2**30
-KERNELS, CUDA = "kernel_cache", "cuda"
-ABSENT = {"frameworks": "not installed", "decoders": "not installed"}
+KERNELS, CUDA, DECODE = "kernel_cache", "cuda", "decoders"
+ABSENT = {"frameworks": "not installed", DECODE: "not installed"}
 X86_FEATURES = ("avx2", "avx512f", "f16c")
 FRAMEWORKS = {  # what to call it where it is missing, and the packages that bring it
     "tensorflow": r"tensorflow(-cpu|-gpu|-macos)?|tf-nightly.*",
@@ -40,12 +40,17 @@ FRAMEWORKS = {  # what to call it where it is missing, and the packages that bri
     "torch": r"torch",
     "jax": r"jax",
     "cupy": r"cupy(-cuda\w+|-rocm.*)?",
-    "nvidia-nvimgcodec": r"nvidia-nvimgcodec-cu(12|13)",
 }
-DECODERS = {"simplejpeg": r"simplejpeg", "opencv": r"opencv(-contrib)?-python(-headless)?"}
+NVIMGCODEC, NVJPEG = r"nvidia-nvimgcodec-cu(12|13)", r"nvidia-nvjpeg(-cu12)?"
+DECODERS = {
+    "simplejpeg": r"simplejpeg",
+    "opencv": r"opencv(-contrib)?-python(-headless)?",
+    "nvidia-nvimgcodec": NVIMGCODEC,  # decodes on a CUDA device
+}
 TOOLKIT = r"nvidia-.*(nvvm|nvrtc|nvcc).*"
 OWN_TOOLKIT = ("CUDA_HOME", "CUDA_PATH")
 CUDA_EXTRA = 'pip install "fusewarp[cuda]"'
+NVIMGCODEC_EXTRA = 'pip install "fusewarp[nvimgcodec]"'
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def examine() -> tuple[dict[str, Facts], list[Problem]]:
         KERNELS: _kernel_cache,
         CUDA: lambda: _cuda(installed),
         "frameworks": lambda: (_find(FRAMEWORKS, installed), []),
-        "decoders": lambda: (_find(DECODERS, installed), []),
+        DECODE: lambda: _decoders(installed),
     }
     findings = {name: examine_part() for name, examine_part in parts.items()}
     facts = {name: found for name, (found, _) in findings.items()}
@@ -245,6 +250,16 @@ def _cuda(installed: dict[str, str]) -> Findings:
         what = "No CUDA compiler is found, neither in packages nor in CUDA_HOME."
         problems.append(Problem(CUDA, what, f"Write: {CUDA_EXTRA}"))
     return facts, problems
+
+
+def _decoders(installed: dict[str, str]) -> Findings:
+    found = _find(DECODERS, installed)
+    has_own = any(os.environ.get(name) for name in OWN_TOOLKIT)
+    problems = []
+    if _matching(NVIMGCODEC, installed) and not _matching(NVJPEG, installed) and not has_own:
+        what = "nvImageCodec decodes no JPEG on a CUDA device without nvJPEG, which is not found."
+        problems.append(Problem(DECODE, what, f"Write: {NVIMGCODEC_EXTRA}"))
+    return found, problems
 
 
 def _card(card: Any) -> Facts:

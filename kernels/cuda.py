@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +87,7 @@ class Kind(NamedTuple):
 
 
 if config.ENABLE_CUDASIM:
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
     def float_bits(value):
         """Do as the intrinsic below."""
@@ -397,7 +399,7 @@ def warp_ragged(
         block, starts, sizes, inverse_maps, colour,
         channels=channels, out_size=tuple(size), fill_code=fill_code,
     )  # fmt: skip
-    _check_apart(pixels, out)
+    _check_apart(pixels, starts, sizes[:, 0] * sizes[:, 1] * channels, out)
     uploaded = to_device(block, stream=stream) if upload is None else upload(block)
     kind = Kind(
         channels=channels,
@@ -413,9 +415,11 @@ def warp_ragged(
     launch(table, pixels, out.reshape(out.size), kind, tuple(size), level, stream)
 
 
-def _check_apart(pixels: Any, out: Any) -> None:
-    first, second = address_of(pixels), address_of(out)
-    if first < second + out.nbytes and second < first + pixels.nbytes:
+def _check_apart(pixels: Any, starts: np.ndarray, lengths: np.ndarray, out: Any) -> None:
+    """Refuse an output upon an image; between images, `pixels` may hold memory of others."""
+    itemsize = pixels.dtype.itemsize
+    first, second = address_of(pixels) + starts * itemsize, address_of(out)
+    if ((first < second + out.nbytes) & (second < first + lengths * itemsize)).any():
         raise ValueError("`out` shares memory with `pixels`; pass memory of its own.")
 
 
@@ -655,6 +659,9 @@ def wait_for_device() -> None:
 
 def wrap_memory(interface: dict[str, Any], owner: Any) -> Any:
     """Return a device array of memory that another library described and keeps."""
+    if config.ENABLE_CUDASIM:
+        holder = SimpleNamespace(__array_interface__=interface, owner=owner)
+        return FakeCUDAArray(np.asarray(holder))
     return from_cuda_array_interface(interface, owner=owner, sync=False)
 
 

@@ -1,7 +1,7 @@
 """Rows of fusewarp on a GPU: the `Augmenter`, the `Loader`, and the floors of uploads and files."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -138,14 +138,18 @@ class Means:
         return self._reduced
 
 
-def loader_row(make_source: Callable[[GpuWork], Any], has_bytes: bool) -> Builder:
+def loader_row(
+    make_source: Callable[[GpuWork], Any],
+    has_bytes: bool,
+    decode_on: Literal["host", "device"] = "host",
+) -> Builder:
     """Describe whole epochs of a loader on the device, each batch reduced there."""
 
     def build(work: GpuWork, threads: int) -> Runner:
         means = Means(work)
         ahead = 0 if means.is_simulated else 2  # the simulator runs one kernel at a time
-        augmenter = make_augmenter(work)
-        loader = Loader(make_source(work), augmenter, work.batch_size, prefetch=ahead)
+        options: dict[str, Any] = {"prefetch": ahead, "decode_on": decode_on}
+        loader = Loader(make_source(work), make_augmenter(work), work.batch_size, **options)
 
         def run(laps: int) -> int:
             loader.epochs = laps
@@ -153,7 +157,11 @@ def loader_row(make_source: Callable[[GpuWork], Any], has_bytes: bool) -> Builde
             means.wait()
             return pictures
 
-        return Runner(run, figures=upload_figures(work)) if has_bytes else Runner(run)
+        def decoded() -> dict[str, float]:
+            info = loader.decoder_info()
+            return {} if info is None else {"decoded on the host": float(info.on_host)}
+
+        return Runner(run, figures=upload_figures(work) if has_bytes else decoded)
 
     return build
 

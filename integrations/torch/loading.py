@@ -33,6 +33,7 @@ class StridedLoader(Loader):
             even_shards=loader.even_shards,
             prefetch=loader.prefetch,
             on_error=loader.on_error,
+            decode_on=loader.decode_on,
         )
 
     def _planned(self) -> Iterator[_PlannedBatch]:

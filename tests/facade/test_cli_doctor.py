@@ -233,8 +233,6 @@ def test_frameworks_are_found_by_any_of_their_packages(monkeypatch):
         "tensorflow-cpu": "2.20",
         "tensorflow-datasets": "4.9",
         "cupy-cuda12x": "13.4",
-        "nvidia-nvimgcodec-cu12": "0.5",
-        "nvidia-nvimgcodec-cu13": "0.6",
         "torchvision": "0.20",
         "opencv-python-headless": "4.10",
     }
@@ -246,11 +244,32 @@ def test_frameworks_are_found_by_any_of_their_packages(monkeypatch):
         "torch": None,
         "jax": None,
         "cupy-cuda12x": "13.4",
-        "nvidia-nvimgcodec-cu12": "0.5",
-        "nvidia-nvimgcodec-cu13": "0.6",
     }
-    assert found["decoders"] == {"simplejpeg": None, "opencv-python-headless": "4.10"}
+    assert found["decoders"] == {
+        "simplejpeg": None, "opencv-python-headless": "4.10", "nvidia-nvimgcodec": None,
+    }  # fmt: skip
     assert "torch not installed" in lines()
+    assert "nvidia-nvimgcodec not installed" in lines()
+
+
+@pytest.mark.parametrize("nvjpeg", ["nvidia-nvjpeg-cu12", "nvidia-nvjpeg"])
+def test_nvimgcodec_needs_nvjpeg(monkeypatch, nvjpeg):
+    installed = {"nvidia-nvimgcodec-cu12": "0.8", "nvidia-nvimgcodec-cu13": "0.9"}
+    monkeypatch.setattr(cli_doctor, "installed_packages", lambda: installed)
+    for name in cli_doctor.OWN_TOOLKIT:
+        monkeypatch.delenv(name, raising=False)
+
+    def found():
+        return [each["problem"] for each in facts()["problems"] if each["part"] == "decoders"]
+
+    assert facts()["decoders"].items() >= installed.items()
+    assert len(found()) == 1
+    assert 'Write: pip install "fusewarp[nvimgcodec]"' in "".join(lines())
+    installed[nvjpeg] = "12.4"
+    assert found() == []
+    del installed[nvjpeg]
+    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
+    assert found() == []
 
 
 def test_installed_packages_are_named_as_on_the_index(tmp_path, monkeypatch):

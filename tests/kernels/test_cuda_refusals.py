@@ -178,3 +178,13 @@ def test_out_must_not_share_memory_with_pixels():
     wrong = {"pixels": shared.reshape(shared.size), "starts": np.zeros(2, np.int64), "out": shared}
     with pytest.raises(ValueError, match="shares memory"):
         cuda.warp_ragged(**arguments(**wrong))
+
+
+def test_out_may_lie_between_images():
+    memory = zeros(1100, dtype="uint8")
+    between = memory[200:968].view(np.float32).reshape((IMAGES, 4, 8, CHANNELS))
+    places = {"pixels": memory, "starts": np.array([0, 968]), "out": between}
+    cuda.warp_ragged(**arguments(**places))
+    for starts in ([0, 967], [111, 968]):
+        with pytest.raises(ValueError, match="shares memory"):
+            cuda.warp_ragged(**arguments(**{**places, "starts": np.array(starts)}))
