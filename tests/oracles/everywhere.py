@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import os
+import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -201,13 +204,14 @@ def by_tensorflow(source, epoch, step):
 def by_grain(source, epoch, step, workers=0):
     import grain
 
-    from fusewarp.grain import as_map_dataset
+    from fusewarp.grain import as_map_dataset, share_threads
 
     loader = make_loader(source, epochs=EPOCHS)
     batches = as_map_dataset(loader, sample_ids=True)[epoch * len(loader) + step :]
     batches = batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     if workers:
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        batches = batches.mp_prefetch(options, worker_init_fn=share_threads)
     yield from batches
 
 
@@ -216,15 +220,20 @@ def by_grain_workers(source, epoch, step):
 
 
 def by_ray(source, epoch, step):
-    from fusewarp.ray import as_dataset
-    from oracles.ray_cluster import cluster
+    import ray
 
-    loader = make_loader(source)
-    with cluster():
-        for number in range(epoch, EPOCHS):
-            rows = as_dataset(loader, number, start_step=step if number == epoch else 0)
-            for batch in rows.iter_batches(batch_size=BATCH, batch_format="numpy"):
-                yield batch["image"], batch["label"], batch["sample_id"]
+    from fusewarp.ray import as_dataset
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with tempfile.TemporaryDirectory(prefix="fwray", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, _temp_dir=folder
+        )
+        loader = make_loader(source, epochs=EPOCHS - epoch)
+        rows = as_dataset(loader, epoch, num_actors=2, start_step=step)
+        for batch in rows.iter_batches(batch_size=BATCH, batch_format="numpy"):
+            yield batch["image"], batch["label"], batch["sample_id"]
+        ray.shutdown()
 
 
 def by_torch(source, epoch, step, workers=0):
