@@ -36,11 +36,14 @@ finally:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    """Let there be no GPU, and a folder for kernels in which, it seems, none is missing."""
+    """Let there be no GPU and no decoder for it, and a folder for kernels in which, it seems, none is missing."""
     monkeypatch.setenv("FUSEWARP_CACHE", "1")
     monkeypatch.setenv("FUSEWARP_CACHE_DIR", str(tmp_path / "kernels"))
     monkeypatch.setattr(cli_doctor.config, "DISABLE_JIT", 0)
     monkeypatch.setattr(cli_doctor, "missing_calls", list)
+    packages = cli_doctor.installed_packages()
+    others = {name: packages[name] for name in packages if "nvimgcodec" not in name}
+    monkeypatch.setattr(cli_doctor, "installed_packages", lambda: others)
     have_no_cards(monkeypatch)
 
 
