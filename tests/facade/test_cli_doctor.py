@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import fusewarp
 from fusewarp import cli_doctor
 from fusewarp.cli import app
+from fusewarp.cli_doctor import installed_packages
 from fusewarp.engine import devices
 from fusewarp.kernels import cache
 from fusewarp.kernels.usual import GROUPS
@@ -36,12 +37,12 @@ finally:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    """Let there be no GPU and no decoder for it, and a folder for kernels in which, it seems, none is missing."""
+    """Let there be no GPU, no decoder for it, and a folder for kernels that seems to lack none."""
     monkeypatch.setenv("FUSEWARP_CACHE", "1")
     monkeypatch.setenv("FUSEWARP_CACHE_DIR", str(tmp_path / "kernels"))
     monkeypatch.setattr(cli_doctor.config, "DISABLE_JIT", 0)
     monkeypatch.setattr(cli_doctor, "missing_calls", list)
-    packages = cli_doctor.installed_packages()
+    packages = installed_packages()
     others = {name: packages[name] for name in packages if "nvimgcodec" not in name}
     monkeypatch.setattr(cli_doctor, "installed_packages", lambda: others)
     have_no_cards(monkeypatch)
@@ -282,4 +283,4 @@ def test_installed_packages_are_named_as_on_the_index(tmp_path, monkeypatch):
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}")
     (tmp_path / "half_removed-1.dist-info").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert cli_doctor.installed_packages() == {"big-name-x": "1.2", "other": "3"}
+    assert installed_packages() == {"big-name-x": "1.2", "other": "3"}
