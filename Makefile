@@ -45,7 +45,7 @@ lint: .venv/dev-ready .venv/files-$(FILE_LIST) ## ruff, mypy, import-linter.
 
 FAST := $(BIN)/pytest -q -m "not slow and not gpu and not soak"
 test-fast: .venv/dev-ready .venv/files-$(FILE_LIST) ## The tests without the slow ones.
-	.ci/beside '$(FAST) tests/facade tests/integrations' '$(FAST) tests/benchmarks tests/engine tests/kernels'
+	.ci/beside '$(FAST) tests/facade tests/integrations' '$(FAST) --ignore=tests/facade --ignore=tests/integrations'
 
 test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes.
 	$(BIN)/pytest -q -m 'slow and not gpu and not soak'

@@ -14,7 +14,7 @@ _BEGINNING = bytes.fromhex(
 _BLOCK = 2**16
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access, by the calling thread
 _BUFFER = 2**15  # bytes of a reader
-_LIBRARY_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError)
+_LIBRARY_ERRORS = (RuntimeError, ValueError, IndexError)
 
 
 class ArrayRecordFile:
@@ -95,6 +95,13 @@ class OpenArrayRecords(OpenShards[ArrayRecordFile]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
+
+    def _let_go_in_child(self, shards: list[ArrayRecordFile]) -> None:
+        """Close nothing: a reader would wait for the parent's threads that are reading with it."""
+        _left_behind.append(shards)
+
+
+_left_behind: list[list[ArrayRecordFile]] = []
 
 
 def _group_size(options: str) -> int:

@@ -199,8 +199,11 @@ class Loader:
         ------
         IndexError
             If the epoch has no such step.
+        ValueError
+            If `epoch` is none.
         """
-        if not 0 <= step < len(self):
+        _at_least("epoch", epoch, 0)
+        if not isinstance(step, int | np.integer) or not 0 <= step < len(self):
             raise IndexError(f"An epoch has the steps 0 to {len(self) - 1}, got {step!r}.")
         known = self._known_order
         if known is None or known[0] != epoch:

@@ -1,6 +1,7 @@
 """The rows of one Parquet file: how many in which group, their labels, and those that lack one."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -190,6 +191,10 @@ class _Rows:
     def add_names(self, values: Any, column: str) -> None:
         """Take in the names."""
         self._names = name_values(values, column)
+        counts = Counter(name for name in self._names if name)
+        twice = next((name for name, count in counts.items() if count > 1), None)
+        if twice is not None:
+            raise UnfitError(f"has the name {twice.decode()!r} twice in column {column!r}")
         self.check(
             np.array([not name for name in self._names], bool), f"no name in column {column!r}"
         )

@@ -15,15 +15,12 @@ from .parquet_file import parquet_module, read_pictures
 from .parquet_rows import ColumnRule, FileRows, list_rows
 from .retry import Retry
 from .shard_list import Shards, list_shards, short_names
-from .shard_store import ShardStore, is_remote
-from .sources import checked_ids, select_fields
+from .shard_store import ShardStore
+from .shards import block_sizes, defective, open_each, place_of, select_rows
 from .tar_labels import ShardLabels, combine
-from .threads import available_threads, run_slices
 
 RETRY = Retry()
 CACHE_BYTES = 2**28
-_REMOTE_THREADS = 16  # that list rows: they wait for the store, not for a core
-_SHOWN = 3  # defects in a message
 
 
 class ParquetSource(EncodedSource):
@@ -44,11 +41,11 @@ class ParquetSource(EncodedSource):
     shards : path, or sequence of paths
         Files, or URLs that fsspec reads ("s3://bucket/data.parquet"). Each may be a pattern:
         "data-{00..99}.parquet", "train/*.parquet".
+    label : str, optional
+        The column of the labels: text, whole numbers, or numbers (regression).
     image : str
         The column of the pictures: binary, or a struct with a binary field `bytes`, as Hugging
         Face's `datasets` writes them.
-    label : str, optional
-        The column of the labels: text, whole numbers, or numbers (regression).
     weight : str, optional
         The column of the sample weights.
     name : str, optional
@@ -100,9 +97,9 @@ class ParquetSource(EncodedSource):
     def __init__(
         self,
         shards: Shards,
-        image: str = "image",
         label: str | None = None,
         *,
+        image: str = "image",
         weight: str | None = None,
         name: str | None = None,
         class_names: Sequence[str] | None = None,
@@ -121,9 +118,8 @@ class ParquetSource(EncodedSource):
         self._store = ShardStore(storage_options, RETRY)
         self.shards = list_shards(shards, self._store)
         self._file_names = short_names(self.shards)
-        listed = _list_all(
-            self._store, self.shards, ColumnRule(image, label, weight, name), threads
-        )
+        rule = ColumnRule(image, label, weight, name)
+        listed = open_each(self.shards, lambda file: list_rows(self._store, file, rule), threads)
         self._set_rows(listed, on_error)
         self._set_fields(listed, class_names)
 
@@ -136,7 +132,7 @@ class ParquetSource(EncodedSource):
         ]
         num_kept = sum(len(rows.kept) for rows in listed)
         if self.skipped and on_error == "raise":
-            raise _defective(self.skipped, num_kept)
+            raise defective("rows", self.skipped, num_kept)
         if not num_kept:
             raise ValueError(
                 f"The {len(listed)} files hold no pictures ({self.shards[0]} the first)."
@@ -173,10 +169,7 @@ class ParquetSource(EncodedSource):
     @property
     def block_sizes(self) -> NDArray[np.int64]:
         """How many neighbouring pictures lie in one row group, (k,): for a `BlockShuffle`."""
-        groups = np.searchsorted(self._group_starts, self._rows, side="right")
-        ends = np.flatnonzero(np.diff(groups)) + 1
-        sizes: NDArray[np.int64] = np.diff(np.concatenate([[0], ends, [len(groups)]]))
-        return sizes.astype(np.int64)
+        return block_sizes(self._rows, self._group_starts)
 
     def cache_info(self) -> GroupCacheInfo:
         """Return how many row groups were read, and how much memory those take that are kept.
@@ -196,8 +189,8 @@ class ParquetSource(EncodedSource):
             row and row group.
         """
         row = int(self._rows[sample_id])
-        group = _place_of(row, self._group_starts)
-        file = _place_of(group, self._first_groups)
+        group = place_of(row, self._group_starts)
+        file = place_of(group, self._first_groups)
         row_in_file = row - int(self._first_rows[file])
         group_in_file = group - int(self._first_groups[file])
         name = f"{self.shards[file]}/{row_in_file} (row group {group_in_file})"
@@ -217,7 +210,7 @@ class ParquetSource(EncodedSource):
 
     def _read_group(self, group: int) -> Any:
         """Read the pictures of a row group, numbered over all files."""
-        file = _place_of(group, self._first_groups)
+        file = place_of(group, self._first_groups)
         return read_pictures(
             self._store,
             self.shards[file],
@@ -238,12 +231,7 @@ class ParquetSource(EncodedSource):
         -----
         Both keep their row groups in one cache.
         """
-        ids = checked_ids(sample_ids, len(self))
-        selected = object.__new__(type(self))
-        selected.__dict__.update(self.__dict__)  # copy.copy would pickle, and empty the cache
-        selected._rows = self._rows[ids]
-        select_fields(selected, ids)
-        return selected
+        return select_rows(self, sample_ids)
 
 
 class RowNames(Sequence[str]):
@@ -274,7 +262,7 @@ class RowNames(Sequence[str]):
         if isinstance(index, slice):
             return RowNames(self._file_names, self._first_rows, self._rows[index])
         row = int(self._rows[index])
-        file = _place_of(row, self._first_rows)
+        file = place_of(row, self._first_rows)
         return f"{self._file_names[file]}/{row - int(self._first_rows[file])}"
 
     def __repr__(self) -> str:
@@ -282,28 +270,8 @@ class RowNames(Sequence[str]):
         return f"RowNames([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} names)"
 
 
-def _place_of(number: int, starts: NDArray[np.int64]) -> int:
-    """Return the run that a number is in; runs without any begin where the next does."""
-    return int(np.searchsorted(starts, number, side="right")) - 1
-
-
 def _starts(sizes: ArrayLike) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
-
-
-def _list_all(
-    store: ShardStore, files: list[str], rule: ColumnRule, threads: int | None
-) -> list[FileRows]:
-    listed: list[Any] = [None] * len(files)
-
-    def work(start: int, stop: int) -> None:
-        for i in range(start, stop):
-            listed[i] = list_rows(store, files[i], rule)
-
-    if threads is None and any(map(is_remote, files)):
-        threads = max(_REMOTE_THREADS, available_threads())
-    run_slices(work, len(files), threads)
-    return listed
 
 
 def _joined_names(listed: list[FileRows]) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
@@ -349,12 +317,3 @@ def _checked_bytes(cache_bytes: Any) -> int:
     if not is_whole or cache_bytes < 0:
         raise ValueError(f"`cache_bytes` must be a number of bytes, got {cache_bytes!r}.")
     return int(cache_bytes)
-
-
-def _defective(defects: list[tuple[str, str]], num_whole: int) -> ValueError:
-    shown = "; ".join(f"{name} {message}" for name, message in defects[:_SHOWN])
-    more = f"; and {len(defects) - _SHOWN} more" if len(defects) > _SHOWN else ""
-    return ValueError(
-        f"{len(defects)} of {len(defects) + num_whole} rows lack something: {shown}{more}. Write "
-        'those files anew; on_error="skip" leaves such rows out and lists them in `skipped`.'
-    )

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from .pack_format import flush_to_disk
 from .shard_list import INDEX_ENDING
 from .shard_store import ShardStore, Stamp, is_remote
+from .shards import open_each
 from .tar_labels import ShardLabels, Value, labels_of
-from .threads import available_threads, run_slices
 
 _CHECKED_RECORDS = 3  # when an index is opened; a read checks its own
-_REMOTE_THREADS = 16  # that index: they wait for the store, not for a core
 
 
 class Place(NamedTuple):
@@ -171,16 +170,7 @@ def open_indices(
     threads : int, optional
         Default: all that the process may use; 16 for shards of a store.
     """
-    indices: list[Any] = [None] * len(shards)
-
-    def work(start: int, stop: int) -> None:
-        for i in range(start, stop):
-            indices[i] = open_index(store, shards[i], rule, index_folder)
-
-    if threads is None and any(map(is_remote, shards)):
-        threads = max(_REMOTE_THREADS, available_threads())
-    run_slices(work, len(shards), threads)
-    return indices
+    return open_each(shards, lambda shard: open_index(store, shard, rule, index_folder), threads)
 
 
 def open_index(

@@ -14,10 +14,8 @@ from .packed import PackedNames
 from .shard_index import Place, ShardFormat, ShardIndex, check_index_folder, open_indices
 from .shard_list import Shards, list_shards, short_names
 from .shard_store import ShardStore, Stamp
-from .sources import checked_ids, select_fields
+from .shards import block_sizes, defective, place_of, select_rows
 from .tar_labels import combine
-
-_SHOWN = 3  # defects in a message
 
 _Source = TypeVar("_Source", bound="ShardSource")
 
@@ -106,7 +104,7 @@ class ShardSource(EncodedSource):
         ]
         count = sum(map(len, indices))
         if self.skipped and on_error == "raise":
-            raise _defective(self.skipped, count)
+            raise defective("records", self.skipped, count)
         if not count:
             raise ValueError(
                 f"The {len(indices)} shards hold no pictures ({self.shards[0]} the first)."
@@ -151,14 +149,11 @@ class ShardSource(EncodedSource):
     @property
     def block_sizes(self) -> NDArray[np.int64]:
         """How many neighbouring pictures lie in one shard, (k,): what a `BlockShuffle` takes."""
-        shards = np.searchsorted(self._first_rows, self._rows, side="right")
-        ends = np.flatnonzero(np.diff(shards)) + 1
-        sizes: NDArray[np.int64] = np.diff(np.concatenate([[0], ends, [len(shards)]]))
-        return sizes.astype(np.int64)
+        return block_sizes(self._rows, self._first_rows)
 
     def _record(self, sample_id: int) -> Record:
         row = self._rows[sample_id]
-        shard = _shard_of(row, self._first_rows)
+        shard = place_of(row, self._first_rows)
         path, keys = self.shards[shard], PackedNames(self._keys, self._key_offsets, self._rows)
         place = Place(int(self._starts[row]), int(self._lengths[row]), int(self._crcs[row]))
         name = f"{path}{self._separator}{keys[sample_id]}"
@@ -171,12 +166,7 @@ class ShardSource(EncodedSource):
         ----------
         sample_ids : (k,) integers from 0 to len - 1, or (len,) booleans
         """
-        ids = checked_ids(sample_ids, len(self))
-        selected = object.__new__(type(self))
-        selected.__dict__.update(self.__dict__)  # copy.copy would pickle, and open the files anew
-        selected._rows = self._rows[ids]
-        select_fields(selected, ids)
-        return selected
+        return select_rows(self, sample_ids)
 
 
 class RecordNames(Sequence[str]):
@@ -219,7 +209,7 @@ class RecordNames(Sequence[str]):
             return RecordNames(
                 keys, self._shard_names, self._first_rows, rows, separator=self._separator
             )
-        shard = _shard_of(self._rows[index], self._first_rows)
+        shard = place_of(self._rows[index], self._first_rows)
         return f"{self._shard_names[shard]}{self._separator}{self._keys[index]}"
 
     def __repr__(self) -> str:
@@ -227,21 +217,6 @@ class RecordNames(Sequence[str]):
         return f"RecordNames([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} names)"
 
 
-def _shard_of(row: np.int64, first_rows: NDArray[np.int64]) -> int:
-    """Return the shard of a record; shards without any begin where the next does."""
-    return int(np.searchsorted(first_rows, row, side="right")) - 1
-
-
 def _joined_offsets(offsets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     lengths = np.concatenate([np.diff(part) for part in offsets])
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-
-
-def _defective(defects: list[tuple[str, str]], num_whole: int) -> ValueError:
-    shown = "; ".join(f"{name} {message}" for name, message in defects[:_SHOWN])
-    more = f"; and {len(defects) - _SHOWN} more" if len(defects) > _SHOWN else ""
-    return ValueError(
-        f"{len(defects)} of {len(defects) + num_whole} records lack something: {shown}{more}. "
-        'Write those shards anew; on_error="skip" leaves such records out and lists them in '
-        "`skipped`."
-    )

@@ -142,7 +142,8 @@ class ShardStore:
             found = self._ask(lambda: _glob_now(system, inner))
         except OSError as error:
             raise OSError(f"{pattern} cannot be listed ({error.strerror or error}).") from error
-        return sorted(system.unstrip_protocol(path) for path in found)
+        chain, link, _ = pattern.rpartition("::")  # "filecache::s3://bucket/*.tar"
+        return sorted(f"{chain}{link}{system.unstrip_protocol(path)}" for path in found)
 
     def _ask(self, request: Callable[[], _Result]) -> _Result:
         """Ask a store; whatever its library raises comes out as an OSError."""
@@ -235,9 +236,12 @@ class OpenShards(Generic[_Open]):
     def _forget_threads(self) -> None:
         """In a forked child: nobody else reads, and the lock may be held by who is not here."""
         self._lock = threading.Lock()
-        for shard in self._open.values():
-            shard.close()
+        self._let_go_in_child(list(self._open.values()))
         self._open, self._users = OrderedDict(), Counter()
+
+    def _let_go_in_child(self, shards: list[_Open]) -> None:
+        for shard in shards:
+            shard.close()
 
     def __del__(self) -> None:
         for shard in self._open.values():

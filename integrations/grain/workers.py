@@ -1,10 +1,12 @@
 """What a loader is in Grain's worker processes."""
 
+import weakref
 from typing import Any
 
 from ...engine import Loader
 
 _worker_count = 1  # of the workers that share this machine's threads with this process
+_with_their_part: "weakref.WeakSet[Loader]" = weakref.WeakSet()
 
 
 def share_threads(worker_index: int, worker_count: int) -> None:
@@ -23,7 +25,8 @@ def share_threads(worker_index: int, worker_count: int) -> None:
 
 def take_part_of_threads(loader: Loader) -> None:
     """Give a loader that has arrived in this process its part of the threads."""
-    if _worker_count > 1:
+    if _worker_count > 1 and loader not in _with_their_part:  # two datasets may have one loader
+        _with_their_part.add(loader)
         threads = max(1, loader.augmenter.threads // _worker_count)
         loader.augmenter = loader.augmenter.with_threads(threads)
 

@@ -5,6 +5,10 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import random
+import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -203,6 +207,42 @@ def test_a_forked_child_reads_though_the_lock_was_held_and_indexes(shards, secon
             same = hashes(source.select([0, 1])) == expected[:2]
             os._exit(0 if same and hashes(ArrayRecordSource(shards)) == expected else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_children_read_while_the_parents_threads_do(tiles):
+    source = ArrayRecordSource(tiles[1])
+    expected, stop = hashes(source.select([0, 1])), threading.Event()
+
+    def read_on(seed):
+        rng = random.Random(seed)
+        while not stop.is_set():
+            source.encoded(rng.randrange(len(source)))
+
+    with ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(read_on, seed) for seed in range(3)]
+        try:
+            ended = [child_reads(source, expected) for _ in range(30)]
+        finally:
+            stop.set()
+    assert ended == [0] * 30  # None: it hung
+    assert [future.result() for future in reading] == [None] * 3
+
+
+def child_reads(source, expected):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if hashes(source.select([0, 1])) == expected else 1)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 def test_many_threads_read_at_once(tiles):

@@ -573,7 +573,7 @@ def test_make_refuses_epochs_that_are_none(epoch):
         make_loader().make([0], epoch)
 
 
-@pytest.mark.parametrize("step", [-1, 6])
+@pytest.mark.parametrize("step", [-1, 6, 0.5])
 def test_an_epoch_has_no_other_steps(step):
     with pytest.raises(IndexError, match="steps 0 to 5"):
         make_loader(batch_size=4).sample_ids(0, step)

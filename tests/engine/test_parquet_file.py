@@ -37,7 +37,7 @@ def test_columns_of_pictures(tmp_path, image_type):
     else:
         column = pa.array(pictures, image_type)
     table = pa.table({"n": range(6), "photo": column})
-    source = ParquetSource(write(tmp_path / "s.parquet", table), "photo")
+    source = ParquetSource(write(tmp_path / "s.parquet", table), image="photo")
     assert hashes(source) == [hashlib.sha1(pixels_of(p).tobytes()).hexdigest() for p in pictures]
 
 

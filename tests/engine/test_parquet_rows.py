@@ -51,6 +51,12 @@ def test_weights_and_names_from_columns(tmp_path):
     assert ParquetSource(tmp_path / "a.parquet", name="label").names[2] == "2"
 
 
+def test_names_differ_within_a_file(tmp_path):
+    path = write(tmp_path / "s.parquet", table_of(0, 4, key=["a", "b", "c", "b"]))
+    with pytest.raises(ValueError, match=r"s\.parquet has the name 'b' twice in column 'key'"):
+        ParquetSource(path, name="key", on_error="skip")
+
+
 def test_rows_without_pictures(tmp_path):
     bodies = [picture(0), None, *[picture(n) for n in range(2, 4)], None, None, *[picture(6)] * 2]
     write(tmp_path / "a.parquet", pa.table({"image": bodies, "label": range(8)}), 2)
@@ -107,7 +113,7 @@ def test_many_rows_that_lack_something_are_counted(tmp_path):
         ParquetSource(path, label="label")
     message = str(caught.value)
     assert message.startswith("7 of 9 rows lack something")
-    assert "; and 4 more. Write those files anew" in message
+    assert "; and 4 more. Write those shards anew" in message
 
 
 def test_an_empty_file_may_have_labels_of_another_kind(tmp_path):

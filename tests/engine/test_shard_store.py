@@ -208,7 +208,7 @@ def test_a_forked_child_makes_its_own_file_system_and_keeps_its_parents(flaky):
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_patterns_of_a_store_come_back_with_its_protocol():
+def test_patterns_of_a_store_come_back_with_its_protocol(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     for name in ("b", "a"):
@@ -216,5 +216,9 @@ def test_patterns_of_a_store_come_back_with_its_protocol():
     assert ShardStore().find("memory://fusewarp-patterns/*.tar") == [
         "memory:///fusewarp-patterns/a.tar",
         "memory:///fusewarp-patterns/b.tar",
+    ]
+    chained = ShardStore({"filecache": {"cache_storage": str(tmp_path)}})
+    assert chained.find("filecache::memory://fusewarp-patterns/a*.tar") == [
+        "filecache::memory:///fusewarp-patterns/a.tar"
     ]
     memory.rm("/fusewarp-patterns", recursive=True)

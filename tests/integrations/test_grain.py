@@ -311,6 +311,13 @@ def test_workers_share_the_threads_out(monkeypatch, worker_count, threads):
     assert contents(there) == contents(dataset)
 
 
+def test_two_datasets_of_one_loader_take_its_part_once(monkeypatch):
+    monkeypatch.setattr(workers, "_worker_count", 2)
+    loader = make_loader(threads=8)
+    both = pickle.loads(pickle.dumps([as_map_dataset(loader), as_map_dataset(loader)]))
+    assert [dataset._loader.augmenter.threads for dataset in both] == [4, 4]
+
+
 def test_batches_of_a_device_stay_in_their_process():
     loader = make_loader()
     loader.augmenter.device = SimpleNamespace(kind="cuda", index=1)

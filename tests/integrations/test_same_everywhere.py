@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +70,24 @@ def written(data):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leftovers():
+    """Keep Ray's files in a folder with a short path; let go what killed workers cannot."""
+    before = shared_blocks()
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tempfile.mkdtemp(prefix="fwray")  # its sockets need a short path
+        patch.setenv("RAY_FOLDER", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+    for block in shared_blocks() - before:
+        block.unlink(missing_ok=True)
+
+
+def shared_blocks() -> set[Path]:
+    """Return the shared memory of Python's processes."""
+    return set(Path("/dev/shm").glob("psm_*"))
 
 
 def start(engine, format, folder, log):

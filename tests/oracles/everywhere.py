@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -225,15 +224,13 @@ def by_ray(source, epoch, step):
     from fusewarp.ray import as_dataset
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with tempfile.TemporaryDirectory(prefix="fwray", ignore_cleanup_errors=True) as folder:
-        ray.init(
-            num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, _temp_dir=folder
-        )
-        loader = make_loader(source, epochs=EPOCHS - epoch)
-        rows = as_dataset(loader, epoch, num_actors=2, start_step=step)
-        for batch in rows.iter_batches(batch_size=BATCH, batch_format="numpy"):
-            yield batch["image"], batch["label"], batch["sample_id"]
-        ray.shutdown()
+    folder, memory = os.environ["RAY_FOLDER"], 200 * 2**20
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=memory, _temp_dir=folder)
+    loader = make_loader(source, epochs=EPOCHS - epoch)
+    rows = as_dataset(loader, epoch, num_actors=2, start_step=step)
+    for batch in rows.iter_batches(batch_size=BATCH, batch_format="numpy"):
+        yield batch["image"], batch["label"], batch["sample_id"]
+    ray.shutdown()
 
 
 def by_torch(source, epoch, step, workers=0):

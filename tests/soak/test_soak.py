@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
+pytest.importorskip("pyarrow")
+pytest.importorskip("array_record")
+pytest.importorskip("google_crc32c")
 
 import s3fs
 from soak import loop
@@ -60,6 +63,6 @@ def test_a_short_soak(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "OUTPUTS", loop.OUTPUTS[:1])
     soak = soak_for(3, 1, tmp_path, monkeypatch)
     assert soak.figures["episodes"] >= len(KINDS)
-    assert soak.figures["killed"] > 0
+    assert soak.figures["killed"] + soak.figures["child that was faster than its kill"] > 0
     assert sum(soak.world.count.values()) > 20
     assert soak.most_descriptors < 400

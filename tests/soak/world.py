@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from fusewarp import FolderSource, PackedSource, TarSource
+from fusewarp import (
+    ArrayRecordSource,
+    FolderSource,
+    PackedSource,
+    ParquetSource,
+    TarSource,
+    TFRecordSource,
+)
 from fusewarp.engine.packing import pack
+from oracles.examples import example, write_array_record, write_tfrecord
 from oracles.flaky_store import FlakyStore
 from oracles.s3_store import BUCKET, FaultyProxy, S3Server, options
 from oracles.shards import header_at, write_shard
@@ -114,6 +122,23 @@ class World:
                 members.append((self.member_of(number), self.encoded[number]))
                 members.append((f"{number:04d}.cls", str(self.labels[number]).encode()))
             write_shard(self.shard_of(shard * PER_SHARD), members)
+            self._write_in_other_formats(shard)
+
+    def _write_in_other_formats(self, shard: int) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        numbers = range(shard * PER_SHARD, (shard + 1) * PER_SHARD)
+        images = [self.encoded[number] for number in numbers]
+        labels = self.labels[numbers.start : numbers.stop].tolist()
+        table = pyarrow.table({"image": images, "label": labels})
+        pyarrow.parquet.write_table(table, self.folder / f"{shard}.parquet", row_group_size=7)
+        records = [
+            example(image__encoded=image, image__class__label=label)
+            for image, label in zip(images, labels, strict=True)
+        ]
+        write_tfrecord(self.folder / f"{shard}.tfrecord", records)
+        write_array_record(self.folder / f"{shard}.array_record", records)
 
     def _serve(self) -> None:
         self.http, self.s3 = FlakyStore(), S3Server()
@@ -280,6 +305,21 @@ KINDS: dict[str, Kind] = {
         lambda world: _tar(f"s3://{BUCKET}", world, storage_options=options(world.proxy)),
         breaks=(refuse_a_shard,),
         index="*.npz",
+    ),
+    "parquet": Kind(
+        lambda world: ParquetSource(f"{world.folder}/*.parquet", "label", cache_bytes=50_000)
+    ),
+    "tfrecord": Kind(
+        lambda world: TFRecordSource(
+            f"{world.folder}/*.tfrecord", index_folder=world.indices / "tfrecord"
+        ),
+        index="tfrecord/*.npz",
+    ),
+    "array_record": Kind(
+        lambda world: ArrayRecordSource(
+            f"{world.folder}/*.array_record", index_folder=world.indices / "array_record"
+        ),
+        index="array_record/*.npz",
     ),
     "packed": Kind(lambda world: PackedSource(world.packed), pictures="packed"),
 }
