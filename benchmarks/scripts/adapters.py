@@ -81,6 +81,29 @@ def tensorflow_ways() -> list[Way]:
     return [("tensorflow as_dataset", lambda: dataset, "none")]
 
 
+def ray_ways() -> list[Way]:
+    """Return the way of Ray Data, on a cluster of this machine; none without it."""
+    try:
+        import ray.data
+
+        from fusewarp.ray import as_dataset
+    except ImportError:
+        return []
+    loader = make_loader()
+    loader.epochs = 8
+    cpus = loader.augmenter.threads
+    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = as_dataset(loader, num_actors=1, cpus_per_actor=cpus)
+
+    def started() -> Iterable[Any]:
+        batches = iter(dataset.iter_batches(batch_size=BATCH, batch_format="numpy"))
+        next(batches)  # an actor takes seconds to start, once for each dataset
+        return batches
+
+    return [("ray as_dataset, 1 actor", started, "to the object store, and out of its block")]
+
+
 def milliseconds(batches: Iterable[Any]) -> float:
     """Return the time of one iteration, for each batch."""
     began = time.perf_counter()
@@ -93,7 +116,7 @@ def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     plain = make_loader()
     ways: list[Way] = [("plain loader", lambda: plain, "none")]
-    ways += torch_ways() + jax_ways() + tensorflow_ways()
+    ways += torch_ways() + jax_ways() + tensorflow_ways() + ray_ways()
     times: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for repeat in range(repeats + 1):
         for name, batches, _ in ways:

@@ -20,7 +20,6 @@ from .actor import (
     take,
     telling_what_is_skipped,
 )
-from .augment import pictures
 
 _MOST_SAMPLES = 2**63 - 1
 
@@ -115,7 +114,7 @@ class AugmentRows:
         if len(batch.sample_ids) < len(ids):
             others = take(others, np.isin(ids, batch.sample_ids))
         if len(batch.sample_ids):
-            yield {**others, "image": pictures(batch)["image"]}
+            yield {**others, "image": batch.images}
 
     def _loader_of_encoded(self) -> Loader:
         if self._loader is None:

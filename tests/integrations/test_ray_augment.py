@@ -18,6 +18,8 @@ from fusewarp import (
     Policy,
     SampleError,
 )
+from fusewarp.integrations.ray.actor import loader_of_this_actor
+from fusewarp.integrations.ray.dataset import steps_per_task
 from fusewarp.ray import Augment, AugmentRows, as_dataset
 
 POLICY = Policy(rotation_range=20, zoom_range=0.3, horizontal_flip=True)
@@ -191,3 +193,31 @@ def test_a_cuda_device_is_refused():
     ):
         with pytest.raises(ValueError, match="works on cuda:1"):
             make(loader)
+
+
+def test_tasks_are_few_but_enough_for_all_actors():
+    assert steps_per_task(1, 8) == 1
+    assert steps_per_task(40, 8) == 1
+    assert steps_per_task(64, 8) == 2
+    assert steps_per_task(3000, 8) == 4
+    assert steps_per_task(100_000, 8) == 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": False},
+        {"shard": (1, 5)},
+        {"shard": (4, 5), "even_shards": "repeat"},
+        {"shard": (0, 5), "even_shards": "drop", "drop_remainder": True},
+        {"drop_remainder": True},
+    ],
+)
+def test_an_actor_has_the_loader_it_was_given(options):
+    augmenter = Augmenter(POLICY, size=16, seed=3)
+    loader = Loader(ArraySource(IMAGES), augmenter, 2, on_error="skip", **options)
+    own = loader_of_this_actor(loader)
+    assert len(own) == len(loader)
+    assert own.on_error == "skip"
+    for step in range(len(loader)):
+        np.testing.assert_array_equal(own.sample_ids(7, step), loader.sample_ids(7, step))
