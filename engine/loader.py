@@ -444,6 +444,12 @@ class Loader:
             )
 
 
+def check_is_loader(loader: Any) -> None:
+    """Raise TypeError for anything but a `Loader`."""
+    if not isinstance(loader, Loader):
+        raise TypeError(f"`loader` must be a Loader, got {type(loader).__name__}.")
+
+
 class _EpochTally:
     """What came of an epoch: how many batches and samples, and what was skipped."""
 

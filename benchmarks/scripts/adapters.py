@@ -1,4 +1,4 @@
-"""Time what an adapter adds to each batch of the plain loader: adapters.py [REPEATS].
+"""Time what an adapter adds to each batch of the plain loader: adapters.py [REPEATS [FAMILY ...]].
 
 One process, the ways interleaved, medians. An adapter whose framework is missing is left out.
 """
@@ -130,6 +130,38 @@ class FirstEpoch:
         return islice(self._iterator, NUM_SAMPLES // BATCH)
 
 
+def ray_ways() -> list[Way]:
+    """Return the way of Ray Data, on a cluster of this machine; none without it."""
+    try:
+        import ray.data
+
+        from fusewarp.ray import as_dataset
+    except ImportError:
+        return []
+    loader = make_loader()
+    loader.epochs = 8
+    cpus = loader.augmenter.threads
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = as_dataset(loader, num_actors=1, cpus_per_actor=cpus)
+
+    def started() -> Iterable[Any]:
+        batches = iter(dataset.iter_batches(batch_size=BATCH, batch_format="numpy"))
+        next(batches)  # an actor takes seconds to start, once for each dataset
+        return batches
+
+    return [("ray as_dataset, 1 actor", started, "to the object store, and out of its block")]
+
+
+FAMILIES: dict[str, Callable[[], list[Way]]] = {
+    "torch": torch_ways,
+    "jax": jax_ways,
+    "tensorflow": tensorflow_ways,
+    "grain": grain_ways,
+    "ray": ray_ways,
+}
+
+
 def milliseconds(batches: Iterable[Any]) -> float:
     """Return the time of one iteration, for each batch."""
     began = time.perf_counter()
@@ -140,9 +172,10 @@ def milliseconds(batches: Iterable[Any]) -> float:
 def main() -> None:
     """Print the table."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    families = sys.argv[2:] or list(FAMILIES)
     plain = make_loader()
     ways: list[Way] = [("plain loader", lambda: plain, "none")]
-    ways += torch_ways() + jax_ways() + tensorflow_ways() + grain_ways()
+    ways += [way for family in families for way in FAMILIES[family]()]
     times: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for repeat in range(repeats + 1):
         for name, batches, _ in ways:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine import Loader, SampleError
+from ...engine.loader import check_is_loader
 from .elements import Elements
 from .workers import check_may_leave_process, take_part_of_threads
 
@@ -58,8 +59,9 @@ def as_map_dataset(
         If the source has weights but no labels, which a tuple cannot tell; if `order` is empty,
         endless or repeated.
     TypeError
-        If `order` is no `grain.MapDataset`.
+        If `loader` is no Loader, or `order` no `grain.MapDataset`.
     """
+    check_is_loader(loader)
     elements = Elements(loader.source, sample_ids, as_dict)
     return BatchDataset(loader, LoaderOrder(loader) if order is None else _checked(order), elements)
 

@@ -62,7 +62,7 @@ def telling_what_is_skipped(loader: Loader) -> Iterator[None]:
     known = len(loader.skipped)
     yield
     for skipped in loader.skipped[known:]:
-        warnings.warn(f"{skipped.name} was left out: {skipped.message}", stacklevel=4)
+        warnings.warn(f"{skipped.name} was left out: {skipped.message}", stacklevel=2)
 
 
 def take(rows: Rows, where: slice | NDArray[np.bool_]) -> Rows:

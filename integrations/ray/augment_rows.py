@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ...engine import Augmenter, Loader
 from ...engine.decode import ColorMode
-from ...engine.encoded import DecodeWay, EncodedSource
+from ...engine.encoded import DecodeWay, EncodedSource, check_choice
+from ...engine.errors import SampleError
 from .actor import (
     Rows,
     check_may_leave_process,
@@ -20,7 +21,6 @@ from .actor import (
     take,
     telling_what_is_skipped,
 )
-from .augment import pictures
 
 _MOST_SAMPLES = 2**63 - 1
 
@@ -70,6 +70,7 @@ class AugmentRows:
         on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
         check_may_leave_process(augmenter)
+        check_choice("on_error", on_error, ("raise", "skip"))
         self._image, self._sample_id, self._epoch = image, sample_id, epoch
         self._augmenter = of_this_actor(augmenter)
         self._encoded = _RowsAtHand(color_mode, decode)
@@ -104,7 +105,7 @@ class AugmentRows:
         values = rows[self._image]
         others = {name: column for name, column in rows.items() if name != self._image}
         ids = _numbers(rows, self._sample_id)
-        if not isinstance(values[0], bytes):
+        if not _are_encoded(values):
             images = values if values.dtype != object else list(values)
             yield {**others, "image": self._augmenter.apply(images, ids, epoch)}
             return
@@ -115,7 +116,7 @@ class AugmentRows:
         if len(batch.sample_ids) < len(ids):
             others = take(others, np.isin(ids, batch.sample_ids))
         if len(batch.sample_ids):
-            yield {**others, "image": pictures(batch)["image"]}
+            yield {**others, "image": batch.images}
 
     def _loader_of_encoded(self) -> Loader:
         if self._loader is None:
@@ -131,7 +132,7 @@ class _RowsAtHand(EncodedSource):
     def __init__(self, color_mode: ColorMode, decode: DecodeWay) -> None:
         super().__init__(color_mode=color_mode, decode=decode)
         self.names: Any = {}  # of the rows at hand alone
-        self._pictures: dict[int, bytes] = {}
+        self._pictures: dict[int, bytes | None] = {}
 
     def __len__(self) -> int:
         return _MOST_SAMPLES
@@ -149,16 +150,27 @@ class _RowsAtHand(EncodedSource):
 
     def encoded(self, sample_id: int) -> tuple[bytes, str]:
         """Return the bytes of one row, and its sample id."""
-        return self._pictures[sample_id], self.names[sample_id]
+        data, name = self._pictures[sample_id], self.names[sample_id]
+        if data is None:
+            raise SampleError(f"{name} has no picture (null). Leave the row out.")
+        return data, name
+
+
+def _are_encoded(values: Any) -> bool:
+    """Tell whether a column holds files; where it is null throughout nothing can be said."""
+    known = (value for value in values if value is not None)
+    return isinstance(next(known, b""), bytes)
 
 
 def _numbers(rows: Rows, name: str) -> NDArray[np.int64]:
     """Return the sample ids of a column of integers or of text."""
     values = np.asarray(column(rows, name))
-    if len(values) and isinstance(values[0], str):
-        return np.array([_number_of_text(text) for text in values], np.int64)
+    if len(values) and any(isinstance(value, str) for value in values):
+        return np.array([_number_of_text(text, name) for text in values], np.int64)
     return sample_ids_of(rows, name)
 
 
-def _number_of_text(text: str) -> int:
+def _number_of_text(text: Any, column: str) -> int:
+    if not isinstance(text, str):
+        raise ValueError(f"The column {column!r} holds {text!r} among texts; a sample needs an id.")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 2

@@ -8,6 +8,7 @@ import numpy as np
 import ray.data
 
 from ...engine import Loader
+from ...engine.loader import check_is_loader
 from .actor import (
     Rows,
     check_is_uncached,
@@ -17,6 +18,8 @@ from .actor import (
 )
 from .augment import pictures
 
+_STEPS_PER_TASK = 4  # Ray takes 10 to 20 ms of the driver for a task and its block
+_TASKS_PER_ACTOR = 4  # at least, so that none is without work for long
 _MOST_TASKS = 1000  # Ray takes 1 to 2 ms for each before the first begins
 
 
@@ -60,6 +63,7 @@ def as_dataset(
         If an argument is not of these, the loader never ends (``epochs=None``), works on a CUDA
         device, or has a cache.
     """
+    check_is_loader(loader)
     check_may_leave_process(loader.augmenter)
     check_is_uncached(loader)
     first = _at_least("epoch", epoch, 0) * len(loader) + _at_least("start_step", start_step, 0)
@@ -71,11 +75,10 @@ def as_dataset(
         )
     num_cpus = _at_least("cpus_per_actor", cpus_per_actor, 1)
     actors = ray.data.ActorPoolStrategy(size=_at_least("num_actors", num_actors, 1))
-    steps_per_task = math.ceil(num_steps / _MOST_TASKS)
     # Not `ray.data.range`: its tasks would wait for a CPU that the actors never let go.
     steps = ray.data.from_items(
         [{"step": first + number} for number in range(num_steps)],
-        override_num_blocks=math.ceil(num_steps / steps_per_task),
+        override_num_blocks=math.ceil(num_steps / steps_per_task(num_steps, num_actors)),
     )
     steps.context.execution_options.preserve_order = True
     return steps.map_batches(
@@ -107,6 +110,12 @@ class MakeSteps:
                 batch = self._loader.make(self._loader.sample_ids(epoch, step), epoch)
             if len(batch.sample_ids):
                 yield {**pictures(batch), "epoch": np.full(len(batch.sample_ids), epoch, np.int64)}
+
+
+def steps_per_task(num_steps: int, num_actors: int) -> int:
+    """Return how many steps one task of an actor is to make."""
+    most = max(1, num_steps // (num_actors * _TASKS_PER_ACTOR))
+    return max(min(_STEPS_PER_TASK, most), math.ceil(num_steps / _MOST_TASKS))
 
 
 def _total_steps(loader: Loader) -> int:

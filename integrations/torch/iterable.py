@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ...engine import Loader
+from ...engine.loader import check_is_loader
 from .elements import Elements
 from .loading import StridedLoader, check_may_leave_process
 from .progress import UNKNOWN, Position, SharedProgress
@@ -49,6 +50,7 @@ def as_iterable_dataset(
     TypeError
         If labels or weights are of a type that PyTorch has no tensors of.
     """
+    check_is_loader(loader)
     return LoaderDataset(loader, Elements(loader.source, sample_ids, as_dict))
 
 

@@ -311,6 +311,11 @@ def test_workers_share_the_threads_out(monkeypatch, worker_count, threads):
     assert contents(there) == contents(dataset)
 
 
+def test_what_is_no_loader_is_refused():
+    with pytest.raises(TypeError, match="`loader` must be a Loader, got str"):
+        as_map_dataset("photos")
+
+
 def test_two_datasets_of_one_loader_take_its_part_once(monkeypatch):
     monkeypatch.setattr(workers, "_worker_count", 2)
     loader = make_loader(threads=8)

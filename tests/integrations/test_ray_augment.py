@@ -18,6 +18,8 @@ from fusewarp import (
     Policy,
     SampleError,
 )
+from fusewarp.integrations.ray.actor import loader_of_this_actor
+from fusewarp.integrations.ray.dataset import steps_per_task
 from fusewarp.ray import Augment, AugmentRows, as_dataset
 
 POLICY = Policy(rotation_range=20, zoom_range=0.3, horizontal_flip=True)
@@ -99,6 +101,35 @@ def test_arrays_of_rows_are_augmented(images):
     ids = np.arange(100, 112)
     (augmented,) = AugmentRows(augmenter)({"sample_id": ids, "image": images})
     np.testing.assert_array_equal(augmented["image"], augmenter.apply(IMAGES, ids))
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_row_without_a_picture_is_told_or_skipped_wherever_it_stands(where):
+    data = objects([png(image) for image in IMAGES[:3]])
+    data[where] = None
+    rows = {"sample_id": np.arange(3), "image": data}
+    augmenter = Augmenter(POLICY, size=16)
+    with pytest.raises(SampleError, match=f"sample id {where} has no picture"):
+        list(AugmentRows(augmenter)(rows))
+    with pytest.warns(UserWarning, match="was left out"):
+        (kept,) = AugmentRows(augmenter, on_error="skip")(rows)
+    assert kept["sample_id"].tolist() == [i for i in range(3) if i != where]
+
+
+def test_a_null_among_ids_of_text_is_refused():
+    rows = {"path": objects(["a", None]), "image": objects([png(IMAGES[0])] * 2)}
+    with pytest.raises(ValueError, match="column 'path' holds None among texts"):
+        list(AugmentRows(Augmenter(POLICY, size=16), sample_id="path")(rows))
+
+
+def test_another_way_with_errors_is_refused():
+    with pytest.raises(ValueError, match="on_error"):
+        AugmentRows(Augmenter(POLICY, size=16), on_error="ignore")
+
+
+def test_what_is_no_loader_is_refused():
+    with pytest.raises(TypeError, match="`loader` must be a Loader, got str"):
+        as_dataset("photos", num_actors=1)
 
 
 def test_grey_rows():
@@ -191,3 +222,31 @@ def test_a_cuda_device_is_refused():
     ):
         with pytest.raises(ValueError, match="works on cuda:1"):
             make(loader)
+
+
+def test_tasks_are_few_but_enough_for_all_actors():
+    assert steps_per_task(1, 8) == 1
+    assert steps_per_task(40, 8) == 1
+    assert steps_per_task(64, 8) == 2
+    assert steps_per_task(3000, 8) == 4
+    assert steps_per_task(100_000, 8) == 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": False},
+        {"shard": (1, 5)},
+        {"shard": (4, 5), "even_shards": "repeat"},
+        {"shard": (0, 5), "even_shards": "drop", "drop_remainder": True},
+        {"drop_remainder": True},
+    ],
+)
+def test_an_actor_has_the_loader_it_was_given(options):
+    augmenter = Augmenter(POLICY, size=16, seed=3)
+    loader = Loader(ArraySource(IMAGES), augmenter, 2, on_error="skip", **options)
+    own = loader_of_this_actor(loader)
+    assert len(own) == len(loader)
+    assert own.on_error == "skip"
+    for step in range(len(loader)):
+        np.testing.assert_array_equal(own.sample_ids(7, step), loader.sample_ids(7, step))
