@@ -146,7 +146,7 @@ def ray_ways() -> list[Way]:
     dataset = as_dataset(loader, num_actors=1, cpus_per_actor=cpus)
 
     def started() -> Iterable[Any]:
-        batches = iter(dataset.iter_batches(batch_size=BATCH, batch_format="numpy"))
+        batches: Iterator[Any] = iter(dataset.iter_batches(batch_size=BATCH, batch_format="numpy"))
         next(batches)  # an actor takes seconds to start, once for each dataset
         return batches
 

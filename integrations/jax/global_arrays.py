@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ...engine import Batch, Loader
+from ...engine.loader import check_is_loader
 
 _FIELDS = ("images", "labels", "weights")
 _NUMBERS = "?biuf"
@@ -41,6 +42,7 @@ def as_global_arrays(loader: Loader, sharding: Any, *, sample_ids: bool = False)
     TypeError
         If labels or weights are neither numbers nor truth values.
     """
+    check_is_loader(loader)
     _check(loader)
     return GlobalArrays(loader, sharding, sample_ids)
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...engine import Batch, Loader
+from ...engine.loader import check_is_loader
 from .device_dataset import DeviceDataset
 
 
@@ -68,6 +69,7 @@ def as_dataset(
     The function runs in this process, so such a dataset cannot be sent to a tf.data service or
     saved with a model.
     """
+    check_is_loader(loader)
     if loader.epochs is not None and loader.state_dict()["step"] != 0:
         raise ValueError(
             f"The loader stands at {loader.state_dict()}, inside an epoch. To resume there, make "
