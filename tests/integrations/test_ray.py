@@ -1,4 +1,4 @@
-"""The adapter against a local Ray cluster of two CPUs."""
+"""The adapter against a local Ray cluster, with one actor and with two."""
 
 import hashlib
 import os
@@ -49,7 +49,8 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one is kept in the user's home
         ray.init(
-            num_cpus=2,
+            address="local",  # whatever other cluster there is
+            num_cpus=4,  # two actors, and no test waits for one that Ray is still ending
             include_dashboard=False,
             object_store_memory=200 * 2**20,
             _temp_dir=folder,
