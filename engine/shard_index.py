@@ -242,9 +242,11 @@ def _fits(store: ShardStore, shard: str, rule: ShardFormat, index: ShardIndex) -
 def _write_index(path: Path, rule: ShardFormat, index: ShardIndex) -> None:
     """Write the file under another name first: whoever reads finds a whole one or none."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    whole = io.BytesIO()  # older NumPy leaves an archive open if the disk is full
+    np.savez(whole, **_arrays_of(rule, index))
     try:
         with open(partial, "xb") as file:
-            np.savez(file, **_arrays_of(rule, index))
+            file.write(whole.getbuffer())
             flush_to_disk(file)
         os.replace(partial, path)
     except OSError as error:

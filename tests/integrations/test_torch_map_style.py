@@ -106,16 +106,14 @@ def test_a_batch_is_one_call(monkeypatch):
 
 
 def test_a_list_of_a_sampler_gives_the_kernels_own_memory(monkeypatch):
-    from fusewarp.integrations.torch.loading import ChosenSamples
-
-    ours, original = [], ChosenSamples.make
+    ours, original = [], Loader.make
 
     def note(self, sample_ids, epoch):
         batch = original(self, sample_ids, epoch)
         ours.append(batch.images.ctypes.data)
         return batch
 
-    monkeypatch.setattr(ChosenSamples, "make", note)
+    monkeypatch.setattr(Loader, "make", note)
     dataset = as_map_dataset(SOURCE, make_augmenter())
     sampler = BatchSampler(RandomSampler(dataset), 10, drop_last=False)
     held = list(DataLoader(dataset, batch_size=None, sampler=sampler))
