@@ -5,7 +5,7 @@ PACKAGE_FILES := $(shell find engine kernels integrations benchmarks fusewarp -n
 FILE_LIST := $(shell printf '%s' "$(PACKAGE_FILES)" | cksum | tr ' ' '-')
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-fast test-slow soak test-nojit test-boundscheck test-cudasim test-lowest test-torch bench clean
+.PHONY: help demo test lint test-fast test-slow test-slow-kernels soak test-nojit test-boundscheck test-cudasim test-lowest test-torch bench clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
@@ -47,8 +47,11 @@ FAST := $(BIN)/pytest -q -m "not slow and not gpu and not soak"
 test-fast: .venv/dev-ready .venv/files-$(FILE_LIST) ## The tests without the slow ones.
 	.ci/beside '$(FAST) tests/facade tests/integrations' '$(FAST) --ignore=tests/facade --ignore=tests/integrations'
 
-test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes.
-	$(BIN)/pytest -q -m 'slow and not gpu and not soak'
+test-slow: .venv/dev-ready .venv/files-$(FILE_LIST) ## The slow tests: training, fresh processes (SLOW=: a part of them).
+	$(BIN)/pytest -q -m 'slow and not gpu and not soak' $(SLOW)
+
+test-slow-kernels: .venv/dev-ready .venv/files-$(FILE_LIST) ## Those of the kernels.
+	$(BIN)/pytest -q -m slow tests/kernels
 
 soak: .venv/dev-ready .venv/files-$(FILE_LIST) ## Half an hour of random faults (SOAK_MINUTES=30); prints its figures.
 	$(BIN)/pytest -q -s -m soak tests/soak
