@@ -296,7 +296,7 @@ class Episode:
 
     def _pack_with_kills(self) -> None:
         """Pack the folder anew, killed at random moments; the bytes are the same."""
-        out = self.soak.folder / "again"
+        out, patience = self.soak.folder / "again", 0.2
         while not out.exists():
             child = os.fork()
             if child == 0:
@@ -304,7 +304,8 @@ class Episode:
                 with contextlib.suppress(BaseException):
                     packing.pack(FolderSource(self.world.photos), out, size=PACKED_SIZE, threads=2)
                 os._exit(0)
-            time.sleep(self.rng.uniform(0, 0.2))
+            time.sleep(self.rng.uniform(0, patience))
+            patience *= 1.1
             os.kill(child, signal.SIGKILL)
             self.figures["packing killed"] += os.waitpid(child, 0)[1] == signal.SIGKILL
         found, expected = hashes(out), hashes(self.world.packed)
