@@ -9,10 +9,9 @@ from .array_record_index import ArrayRecordRule, place_of
 from .array_record_rule import FunctionRule, RecordFunction
 from .decode import ColorMode
 from .encoded import DecodeWay
-from .errors import SampleError
 from .example_record import ExampleRule, example_class
 from .shard_list import Shards
-from .shard_source import ShardSource
+from .shard_source import ShardSource, unreadable
 from .shard_store import ShardStore, is_remote
 
 _LABEL, _IMAGE = "image/class/label", "image/encoded"
@@ -137,13 +136,7 @@ class ArrayRecordSource(ShardSource):
                 )
             return self._rule.image_of(data), name
         except (OSError, ValueError) as error:
-            reason: object = error
-            if isinstance(error, OSError):
-                reason = f"cannot be read: {error.strerror or error}"
-            raise SampleError(
-                f"{name} {reason}. Restore the shard, or make the source anew, which indexes what "
-                "was changed."
-            ) from error
+            raise unreadable(name, error) from error
 
 
 def _rule(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .decode import ColorMode
 from .encoded import DecodeWay, EncodedSource, check_choice
+from .errors import SampleError
 from .packed import PackedNames
 from .shard_index import Place, ShardFormat, ShardIndex, check_index_folder, open_indices
 from .shard_list import Shards, list_shards, short_names
@@ -220,3 +221,14 @@ class RecordNames(Sequence[str]):
 def _joined_offsets(offsets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     lengths = np.concatenate([np.diff(part) for part in offsets])
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+def unreadable(name: str, error: OSError | ValueError) -> SampleError:
+    """Return the error of a record that a shard no longer gives as it was indexed."""
+    reason: object = error
+    if isinstance(error, OSError):
+        reason = f"cannot be read: {error.strerror or error}"
+    return SampleError(
+        f"{name} {reason}. Restore the shard, or make the source anew, which indexes what was "
+        "changed."
+    )

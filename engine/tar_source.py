@@ -9,7 +9,7 @@ from .encoded import DecodeWay
 from .errors import SampleError
 from .retry import Retry
 from .shard_list import Shards
-from .shard_source import ShardSource
+from .shard_source import ShardSource, unreadable
 from .shard_store import ShardStore
 from .tar_index import IndexRule, header_fits
 from .tar_labels import label_rule
@@ -117,10 +117,7 @@ class TarSource(ShardSource):
         try:
             block = self._store.read(record.shard, start - BLOCK, BLOCK + length, record.stamp)
         except OSError as error:
-            raise SampleError(
-                f"{name} cannot be read: {error.strerror or error}. Restore the shard, or make the "
-                "source anew, which indexes what was changed."
-            ) from error
+            raise unreadable(name, error) from error
         if not header_fits(block[:BLOCK], crc):
             raise SampleError(
                 f"{name} is not there: the header before it is not the one that was indexed. The "

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 from .decode import ColorMode
 from .encoded import DecodeWay
-from .errors import SampleError
 from .example_record import ExampleRule, example_class
 from .retry import Retry
 from .shard_list import Shards
-from .shard_source import ShardSource
+from .shard_source import ShardSource, unreadable
 from .shard_store import ShardStore
 from .tfrecord_index import HEAD, TAIL, TFRecordRule, crc32c, frame_at
 
@@ -127,10 +126,4 @@ class TFRecordSource(ShardSource):
             block = self._store.read(record.shard, start - HEAD, HEAD + length + TAIL, record.stamp)
             return self._rule.image_of(frame_at(block, record.place).data), name
         except (OSError, ValueError) as error:
-            reason: object = error
-            if isinstance(error, OSError):
-                reason = f"cannot be read: {error.strerror or error}"
-            raise SampleError(
-                f"{name} {reason}. Restore the shard, or make the source anew, which indexes what "
-                "was changed."
-            ) from error
+            raise unreadable(name, error) from error
