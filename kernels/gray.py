@@ -42,6 +42,7 @@ def make_gray_loop(fill_mode):
         inverse_maps,
         colour,
         cval,
+        bases,
         offsets,
         row_weights,
         col_weights,
@@ -68,10 +69,18 @@ def make_gray_loop(fill_mode):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
                     locate_row(
-                        inverse_maps[n], out_row, tile, size, offsets, row_weights, col_weights
+                        inverse_maps[n],
+                        out_row,
+                        tile,
+                        tile_cols,
+                        size,
+                        bases,
+                        offsets,
+                        row_weights,
+                        col_weights,
                     )
                     if is_constant:
-                        for col in range(offsets.size):
+                        for col in range((tile_cols + SPAN - 1) // SPAN * SPAN):
                             is_outside[col] = offsets[col] < 0
                             offsets[col] &= np.int32(PLACE)
                     for first in range(0, tile_cols, SPAN):
@@ -98,7 +107,7 @@ def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar,
     """Call the loop for these arguments, which have passed the checks of `warp`."""
     colour = IDENTITY if colour is None else colour
     rows = target[:, 0] if is_planar else target[..., 0]
-    buffers = row_buffers(rows.shape[2])
-    scratch = np.empty(buffers[0].shape, np.float32), np.empty(buffers[0].shape, np.bool_)
+    buffers = row_buffers()
+    scratch = np.empty(buffers[1].shape, np.float32), np.empty(buffers[1].shape, np.bool_)
     loop = make_gray_loop(fill_mode)
     loop(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, *scratch, rows)

@@ -1,12 +1,18 @@
 """Where the pixels of an output row come from: the first of the two loops of the fast kernels."""
 
+import threading
+
 import numpy as np
 
 from .codes import CONSTANT, MIRROR, NEAREST_EDGE, OUTSIDE, PLACE, REFLECT, WRAP
-from .compiling import batch_loop_factory
+from .compiling import batch_loop, batch_loop_factory
 from .pixel import (
     BLOCK,
-    block_base,
+    HALF,
+    ONE,
+    TWO,
+    ZERO,
+    base_from_terms,
     clamp_coordinate,
     fold_mirror,
     fold_reflect,
@@ -19,6 +25,10 @@ from .pixel import (
 
 TILE = 256  # output columns at a time: turned, they cross so many source rows, which L1 can hold
 CACHE_LINE = 64  # bytes
+SCRATCH = threading.local()
+BLOCKS = np.uintp(TILE // BLOCK)
+WEIGHT_SCALE = np.float32(-(2**15))
+LAST_STEP = np.float32(BLOCK - 1)
 MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
 
 
@@ -37,6 +47,36 @@ FOLDS = {
 }
 
 
+@pixel_function
+def place_of(row, col, row_length, pixel_length):
+    """Return the element that a pixel begins with, int32 at every step: so vectors stay whole."""
+    first = np.int32(np.int32(row) * row_length)
+    return np.int32(first + np.int32(pixel_length * np.int32(col)))
+
+
+@pixel_function
+def store_weight(weights, here, weight):
+    """Write a weight as float32, or as the int16 that `fixed.py` takes: -2**15 for a whole."""
+    if weights.itemsize == 2:
+        weights[here] = np.int16(np.int32(weight * WEIGHT_SCALE - HALF))
+    else:
+        weights[here] = weight
+
+
+@pixel_function
+def lies_inside(base, change, size):
+    """Tell whether a block lies between the first and last pixel: folding would change nothing.
+
+    Positions of a block go up or down, rounding included, so its ends are enough; NaN does not lie.
+    """
+    first, _ = step_from_base(base, change, ZERO)
+    last, _ = step_from_base(base, change, LAST_STEP)
+    furthest = size - TWO
+    return (
+        (first >= ZERO) & (last >= ZERO) & (first <= furthest) & (last <= furthest)
+    )
+
+
 @batch_loop_factory
 def make_row_locator(fill_mode, channels):
     """Compile `locate_row` for one fill mode: a branch on it in the loop would stop vectors."""
@@ -44,48 +84,79 @@ def make_row_locator(fill_mode, channels):
     is_constant = fill_mode == CONSTANT
     pixel_length = np.int32(channels)
 
-    def locate_row(inverse_map, out_row, first_col, size, offsets, row_weights, col_weights):
-        """Find where pixels of one output row come from, from `first_col` on.
+    def locate_row(
+        inverse_map, out_row, first_col, num_cols, size, bases, offsets, row_weights, col_weights
+    ):
+        """Find where `num_cols` pixels of one output row come from, from `first_col` on.
 
         `size` is the (height, width) of the source as float32. `offsets`, int32, receive the place
         in the source of the upper left of 2 x 2 neighbours, in elements, marked where outside;
-        `row_weights` and `col_weights`, float32, the shares of the lower and the right ones. The
-        length of all three is a multiple of BLOCK: what lies beyond the row is computed and never
-        used. Returns the furthest place of all, in a loop of its own: within the other one, LLVM
-        would make no vectors.
+        `row_weights` and `col_weights`, float32 or int16, the shares of the lower and the right ones.
+        All three are TILE long; whole blocks are computed. `bases`, (5 * BLOCKS,) float32, is scratch: with the bases of all blocks in a loop of
+        their own, no block waits for its own. Most blocks lie inside, where nothing is folded.
         """
         height, width = size
         row_terms, col_terms = fold_terms(height, fill_mode), fold_terms(width, fill_mode)
         row_length = pixel_length * np.int32(width)
-        row_change, col_change = inverse_map[0, 1], inverse_map[1, 1]
-        for start in range(0, offsets.shape[0], BLOCK):
-            row_base = block_base(inverse_map, 0, out_row, first_col + start)
-            col_base = block_base(inverse_map, 1, out_row, first_col + start)
-            for i in range(BLOCK):
-                step = np.float32(np.int32(i))
-                row, row_weight = step_from_base(row_base, row_change, step)
-                col, col_weight = step_from_base(col_base, col_change, step)
-                mark = np.int32(0)
-                if is_constant and (
-                    is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
-                ):
-                    mark = np.int32(OUTSIDE)
-                row, row_weight = fold(row, row_weight, row_terms)
-                col, col_weight = fold(col, col_weight, col_terms)
-                row, row_weight = clamp_coordinate(row, row_weight, height)
-                col, col_weight = clamp_coordinate(col, col_weight, width)
-                offset = np.int32(row) * row_length + pixel_length * np.int32(col)
-                # Signed, Numba would allow for an index of -1, and not store vectors.
-                here = np.uintp(start + i)
-                offsets[here] = offset | mark
-                row_weights[here] = row_weight
-                col_weights[here] = col_weight
-        furthest = np.int32(0)
-        for i in range(offsets.shape[0]):
-            furthest = max(furthest, offsets[i] & np.int32(PLACE))
-        return furthest
+        row_map = inverse_map[0, 0], inverse_map[0, 1], inverse_map[0, 2]
+        col_map = inverse_map[1, 0], inverse_map[1, 1], inverse_map[1, 2]
+        row_change, col_change = row_map[1], col_map[1]
+        for block in range(BLOCKS):
+            col = np.int32(np.int32(first_col) + np.int32(block * BLOCK))
+            row_base = base_from_terms(row_map, out_row, col)
+            col_base = base_from_terms(col_map, out_row, col)
+            is_inside = lies_inside(row_base, row_change, height) & lies_inside(
+                col_base, col_change, width
+            )
+            here = np.uintp(block)
+            bases[here], bases[here + BLOCKS] = row_base
+            bases[here + 2 * BLOCKS], bases[here + 3 * BLOCKS] = col_base
+            bases[here + 4 * BLOCKS] = ONE if is_inside else ZERO
+        for block in range((num_cols + BLOCK - 1) // BLOCK):
+            here = np.uintp(block)
+            row_base = bases[here], bases[here + BLOCKS]
+            col_base = bases[here + 2 * BLOCKS], bases[here + 3 * BLOCKS]
+            # Signed, Numba would allow for an index of -1, and not store vectors.
+            start = np.uintp(block * BLOCK)
+            if bases[here + 4 * BLOCKS] == ONE:
+                for i in range(BLOCK):
+                    step = np.float32(np.int32(i))
+                    row, row_weight = step_from_base(row_base, row_change, step)
+                    col, col_weight = step_from_base(col_base, col_change, step)
+                    here = start + np.uintp(i)
+                    offsets[here] = place_of(row, col, row_length, pixel_length)
+                    store_weight(row_weights, here, row_weight)
+                    store_weight(col_weights, here, col_weight)
+            else:
+                for i in range(BLOCK):
+                    step = np.float32(np.int32(i))
+                    row, row_weight = step_from_base(row_base, row_change, step)
+                    col, col_weight = step_from_base(col_base, col_change, step)
+                    mark = np.int32(0)
+                    if is_constant and (
+                        is_outside(row, row_weight, height) or is_outside(col, col_weight, width)
+                    ):
+                        mark = np.int32(OUTSIDE)
+                    row, row_weight = fold(row, row_weight, row_terms)
+                    col, col_weight = fold(col, col_weight, col_terms)
+                    row, row_weight = clamp_coordinate(row, row_weight, height)
+                    col, col_weight = clamp_coordinate(col, col_weight, width)
+                    offset = place_of(row, col, row_length, pixel_length)
+                    here = start + np.uintp(i)
+                    offsets[here] = offset | mark
+                    store_weight(row_weights, here, row_weight)
+                    store_weight(col_weights, here, col_weight)
 
     return locate_row
+
+
+@batch_loop
+def find_furthest(offsets, num_cols):
+    """Return the furthest of the places that `locate_row` found."""
+    furthest = np.int32(0)
+    for i in range(num_cols):
+        furthest = max(furthest, offsets[i] & np.int32(PLACE))
+    return furthest
 
 
 @pixel_function
@@ -101,21 +172,19 @@ def touch(pixels, start, stop):
     return total
 
 
-def row_buffers(num_cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return scratch for `locate_row`: offsets, row weights and column weights of a tile.
+def row_buffers(weight_type: type = np.float32) -> tuple[np.ndarray, ...]:
+    """Return this thread's scratch for `locate_row`: bases, offsets, row and column weights.
 
     Each begins with a cache line: what a vector has stored across two, the processor cannot hand on
     to the next load, and a warp took up to twice as long.
     """
-    length = -(-min(num_cols, TILE) // BLOCK) * BLOCK
-    memory = np.empty(3 * 4 * TILE + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    offsets, row_weights, col_weights = (
-        memory[at : at + 4 * length].view(dtype)
-        for at, dtype in zip(
-            range(first, memory.size - CACHE_LINE + first, 4 * TILE),
-            (np.int32, np.float32, np.float32),
-            strict=True,
+    buffers: dict[type, tuple[np.ndarray, ...]] = SCRATCH.__dict__
+    if weight_type not in buffers:
+        memory = np.empty(4 * 4 * TILE + CACHE_LINE, np.uint8)
+        first = -memory.ctypes.data % CACHE_LINE
+        parts = np.split(memory[first : first + 4 * 4 * TILE], 4)
+        dtypes = (np.float32, np.int32, weight_type, weight_type)
+        buffers[weight_type] = tuple(
+            part.view(dtype)[:TILE] for part, dtype in zip(parts, dtypes, strict=True)
         )
-    )
-    return offsets, row_weights, col_weights
+    return buffers[weight_type]

@@ -43,10 +43,15 @@ def block_base(inverse_map, axis, out_row, out_col):
     (float32, float32)
         Whole pixels, limited to +-2**22 so that they are exact, and the fraction from 0 to 1.
     """
+    terms = inverse_map[axis, 0], inverse_map[axis, 1], inverse_map[axis, 2]
+    return base_from_terms(terms, out_row, out_col)
+
+
+@pixel_function
+def base_from_terms(terms, out_row, out_col):
+    """Do as `block_base` with three numbers of one axis, read before a loop."""
     base = (
-        np.float64(inverse_map[axis, 0]) * out_row
-        + np.float64(inverse_map[axis, 1]) * out_col
-        + np.float64(inverse_map[axis, 2])
+        np.float64(terms[0]) * out_row + np.float64(terms[1]) * out_col + np.float64(terms[2])
     )
     base = base if base > -FAR else -FAR
     base = base if base < FAR else FAR

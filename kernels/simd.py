@@ -38,22 +38,22 @@ def _lane(number):
     return ir.Constant(INT, number)
 
 
-def _like(vector, value):
+def like(vector, value):
     """Return a vector of the same type with `value` in every lane."""
     return ir.Constant(vector.type, [value] * vector.type.count)
 
 
-def _shuffle(builder, vector, lanes):
+def shuffle(builder, vector, lanes):
     mask = ir.Constant(ir.VectorType(INT, len(lanes)), list(lanes))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
 
 def _spread(builder, vector, lanes):
     """Repeat the only lane of a vector; one that has as many lanes stays as it is."""
-    return vector if vector.type.count == lanes else _shuffle(builder, vector, [0] * lanes)
+    return vector if vector.type.count == lanes else shuffle(builder, vector, [0] * lanes)
 
 
-def _load(builder, pointer, value_type):
+def load(builder, pointer, value_type):
     return builder.load(builder.bitcast(pointer, value_type.as_pointer()), align=1)
 
 
@@ -69,20 +69,20 @@ def _lerp(builder, weight, start, end):
     return _fused(builder, weight, builder.fsub(end, start), start)
 
 
-def _pack(builder, pixel):
-    """Join a tuple of float32 into one vector."""
+def pack(builder, pixel):
+    """Join a tuple of numbers into one vector."""
     lanes = pixel.type.count
-    vector = ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined)
+    vector = ir.Constant(ir.VectorType(pixel.type.element, lanes), ir.Undefined)
     for lane in range(lanes):
         value = builder.extract_value(pixel, lane)
         vector = builder.insert_element(vector, value, _lane(lane))
     return vector
 
 
-def _unpack(builder, vector):
-    """Split a vector into a tuple of float32."""
+def unpack(builder, vector):
+    """Split a vector into a tuple of numbers."""
     lanes = vector.type.count
-    pixel = ir.Constant(ir.ArrayType(FLOAT, lanes), ir.Undefined)
+    pixel = ir.Constant(ir.ArrayType(vector.type.element, lanes), ir.Undefined)
     for lane in range(lanes):
         value = builder.extract_element(vector, _lane(lane))
         pixel = builder.insert_value(pixel, value, lane)
@@ -93,7 +93,7 @@ def _load_lanes(context, builder, array_type, array, place, lanes):
     """Load elements of an array from `place` on, as float32."""
     kind = array_type.dtype
     pointer = builder.gep(context.make_array(array_type)(context, builder, array).data, [place])
-    raw = _load(builder, pointer, ir.VectorType(context.get_data_type(kind), lanes))
+    raw = load(builder, pointer, ir.VectorType(context.get_data_type(kind), lanes))
     return raw if kind == types.float32 else _widen(builder, raw)
 
 
@@ -108,7 +108,7 @@ def _lerp_ends(builder, weight, start, end):
     """Interpolate; a weight of 1 gives `end` even where `end - start` is not exact."""
     weight = _spread(builder, weight, start.type.count)
     between = _lerp(builder, weight, start, end)
-    at_end = builder.fcmp_ordered("==", weight, _like(weight, 1.0))
+    at_end = builder.fcmp_ordered("==", weight, like(weight, 1.0))
     return builder.select(at_end, end, between)
 
 
@@ -117,13 +117,19 @@ def _lerp_for(kind):
     return _lerp_ends if kind == types.float32 else _lerp
 
 
-def _load_position(context, builder, sig, args, col):
-    """Return a pixel's place, without its mark, and its two weights as vectors of one lane."""
+def load_place(builder, offsets, col, may_be_marked):
+    """Return a pixel's place, without the mark that it may bear."""
+    offset = builder.load(builder.gep(offsets, [col]))
+    if may_be_marked:
+        offset = builder.and_(offset, ir.Constant(INT, PLACE))
+    return builder.zext(offset, LONG)
+
+
+def _load_position(context, builder, sig, args, col, may_be_marked):
+    """Return a pixel's place and its two weights as vectors of one lane."""
     data = context.make_array(sig.args[2])(context, builder, args[2]).data
-    mask = ir.Constant(INT, PLACE)
-    offset = builder.and_(builder.load(builder.gep(data, [col])), mask)
     weights = (_load_lanes(context, builder, sig.args[at], args[at], col, 1) for at in (3, 4))
-    return builder.zext(offset, LONG), *weights
+    return load_place(builder, data, col, may_be_marked), *weights
 
 
 def _lerp_rows(context, builder, sig, args, start, weight, lanes):
@@ -135,7 +141,7 @@ def _lerp_rows(context, builder, sig, args, start, weight, lanes):
     return _lerp_for(sig.args[0].dtype)(builder, weight, *rows)
 
 
-def _make_samplers(channels):
+def _make_samplers(channels, may_be_marked):
     """Make the two intrinsics that read pixels of three or four channels."""
 
     @intrinsic
@@ -153,14 +159,16 @@ def _make_samplers(channels):
             values = []
             for number in range(2):
                 here = builder.add(args[5], ir.Constant(LONG, number))
-                start, *weights = _load_position(context, builder, sig, args, here)
+                start, *weights = _load_position(
+                    context, builder, sig, args, here, may_be_marked
+                )
                 columns = _lerp_rows(context, builder, sig, args, start, weights[0], SPAN)
                 left, right = (
-                    _shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
+                    shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
                 )
                 values.append(lerp(builder, weights[1], left, right))
             lanes = ir.Constant(ir.VectorType(INT, 2 * LANES), list(range(2 * LANES)))
-            return _unpack(builder, builder.shuffle_vector(*values, lanes))
+            return unpack(builder, builder.shuffle_vector(*values, lanes))
 
         return signature, codegen
 
@@ -172,42 +180,48 @@ def _make_samplers(channels):
 
         def codegen(context, builder, sig, args):
             lerp = _lerp_for(sig.args[0].dtype)
-            start, *weights = _load_position(context, builder, sig, args, args[5])
+            start, *weights = _load_position(
+                context, builder, sig, args, args[5], may_be_marked
+            )
             left, right = (
                 _lerp_rows(context, builder, sig, args, at, weights[0], LANES)
                 for at in (start, builder.add(start, ir.Constant(LONG, 2 * channels - LANES)))
             )
-            right = _shuffle(builder, right, _last_lanes(channels))
-            return _unpack(builder, lerp(builder, weights[1], left, right))
+            right = shuffle(builder, right, last_lanes(channels))
+            return unpack(builder, lerp(builder, weights[1], left, right))
 
         return signature, codegen
 
     return sample_pair, sample_pixel
 
 
-def _last_lanes(channels):
+def last_lanes(channels):
     """Move the last lanes of a pixel to its front; what follows is waste."""
     return [min(lane, LANES - 1) for lane in range(LANES - channels, 2 * LANES - channels)]
 
 
-sample_rgb_pair, sample_rgb = _make_samplers(3)
-sample_rgba_pair, sample_rgba = _make_samplers(4)
+# By (channels, whether an offset may be marked as outside).
+SAMPLERS = {
+    (channels, may_be_marked): _make_samplers(channels, may_be_marked)
+    for channels in (3, 4)
+    for may_be_marked in (False, True)
+}
 
 
 @intrinsic
 def fill_outside(typing_context, pixels, outside, offsets, col):
     """Return one pixel or two, those at `col`, but `outside` where their offsets are marked."""
-    signature = pixels(pixels, PIXEL, offsets, types.intp)
+    signature = pixels(pixels, outside, offsets, types.intp)
 
     def codegen(context, builder, sig, args):
-        pixels, outside = (_pack(builder, arg) for arg in args[:2])
+        pixels, outside = (pack(builder, arg) for arg in args[:2])
         data = context.make_array(sig.args[2])(context, builder, args[2]).data
         count = pixels.type.count // LANES
-        marks = _load(builder, builder.gep(data, [args[3]]), ir.VectorType(INT, count))
-        marks = _shuffle(builder, marks, [lane for lane in range(count) for _ in range(LANES)])
-        outside = _shuffle(builder, outside, [*range(LANES)] * count)
-        is_marked = builder.icmp_signed("<", marks, _like(marks, 0))
-        return _unpack(builder, builder.select(is_marked, outside, pixels))
+        marks = load(builder, builder.gep(data, [args[3]]), ir.VectorType(INT, count))
+        marks = shuffle(builder, marks, [lane for lane in range(count) for _ in range(LANES)])
+        outside = shuffle(builder, outside, [*range(LANES)] * count)
+        is_marked = builder.icmp_signed("<", marks, like(marks, 0))
+        return unpack(builder, builder.select(is_marked, outside, pixels))
 
     return signature, codegen
 
@@ -217,15 +231,15 @@ def multiply_add(typing_context, factors, pixels, addend):
     """Return `factors * pixels + addend`, channel by channel, of one pixel or of two."""
 
     def codegen(context, builder, sig, args):
-        factors, pixels, addend = (_pack(builder, arg) for arg in args)
+        factors, pixels, addend = (pack(builder, arg) for arg in args)
         count = pixels.type.count
         factors, addend = (
             vector
             if vector.type.count == count
-            else _shuffle(builder, vector, [*range(LANES), *range(LANES)])
+            else shuffle(builder, vector, [*range(LANES), *range(LANES)])
             for vector in (factors, addend)
         )
-        return _unpack(builder, _fused(builder, factors, pixels, addend))
+        return unpack(builder, _fused(builder, factors, pixels, addend))
 
     return pixels(factors, pixels, addend), codegen
 
@@ -234,10 +248,10 @@ def _make_spread(lane):
     @intrinsic
     def spread(typing_context, pixels):
         def codegen(context, builder, sig, args):
-            vector = _pack(builder, args[0])
+            vector = pack(builder, args[0])
             lanes = [first + lane for first in range(0, vector.type.count, LANES)]
             lanes = [lane for lane in lanes for _ in range(LANES)]
-            return _unpack(builder, _shuffle(builder, vector, lanes))
+            return unpack(builder, shuffle(builder, vector, lanes))
 
         return pixels(pixels), codegen
 
@@ -249,18 +263,18 @@ spread_red, spread_green, spread_blue, spread_alpha = (_make_spread(lane) for la
 
 def _to_uint8(builder, vector):
     """Round half up and clip to 0..255; the comparisons turn NaN into 0."""
-    level = builder.fadd(vector, _like(vector, 0.5))
-    positive = builder.fcmp_ordered(">", level, _like(vector, 0.0))
-    level = builder.select(positive, level, _like(vector, 0.0))
-    large = builder.fcmp_ordered(">", level, _like(vector, 255.0))
-    level = builder.select(large, _like(vector, 255.0), level)
+    level = builder.fadd(vector, like(vector, 0.5))
+    positive = builder.fcmp_ordered(">", level, like(vector, 0.0))
+    level = builder.select(positive, level, like(vector, 0.0))
+    large = builder.fcmp_ordered(">", level, like(vector, 255.0))
+    level = builder.select(large, like(vector, 255.0), level)
     whole = builder.fptosi(level, ir.VectorType(INT, vector.type.count))
     return builder.trunc(whole, ir.VectorType(BYTE, vector.type.count))
 
 
 def _cast(builder, vector, dtype):
-    """Cast to the type of the target; uint16 stands for the bits of a float16."""
-    if dtype == types.uint8:
+    """Cast float32 to the type of the target; uint16 stands for the bits of a float16."""
+    if dtype == types.uint8 and vector.type.element == FLOAT:
         return _to_uint8(builder, vector)
     if dtype == types.uint16:
         halves = builder.fptrunc(vector, ir.VectorType(HALF, vector.type.count))
@@ -271,8 +285,8 @@ def _cast(builder, vector, dtype):
 def _store(context, builder, sig, args, place, lanes):
     """Cast one pixel or two, and store some of the lanes from element `place` on."""
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
-    vector = _cast(builder, _pack(builder, args[-1]), sig.args[0].dtype)
-    part = _shuffle(builder, vector, lanes)
+    vector = _cast(builder, pack(builder, args[-1]), sig.args[0].dtype)
+    part = shuffle(builder, vector, lanes)
     target = builder.bitcast(builder.gep(data, [place]), part.type.as_pointer())
     builder.store(part, target, align=1)
 
@@ -286,7 +300,7 @@ def _make_stores(channels):
 
         def codegen(context, builder, sig, args):
             start = builder.mul(args[1], ir.Constant(LONG, channels))
-            if sig.args[3] == PIXEL:
+            if sig.args[3].count == LANES:
                 _store(context, builder, sig, args, start, range(channels))
             elif sig.args[0].dtype == types.float32:  # 32 bytes at once take longer
                 _store(context, builder, sig, args, start, range(LANES))
@@ -306,7 +320,7 @@ def _make_stores(channels):
         def codegen(context, builder, sig, args):
             place = args[1]
             for channel in range(channels):
-                lanes = [channel, LANES + channel] if sig.args[3] == PAIR else [channel]
+                lanes = [channel] if sig.args[3].count == LANES else [channel, LANES + channel]
                 _store(context, builder, sig, args, place, lanes)
                 place = builder.add(place, args[2])
             return context.get_dummy_value()
@@ -326,7 +340,7 @@ def _load_pairs(context, builder, array_type, data, places):
     bits = kind.bitwidth
     pairs = ir.Constant(ir.VectorType(ir.IntType(2 * bits), SPAN), ir.Undefined)
     for lane, place in enumerate(places):
-        pair = _load(builder, builder.gep(data, [place]), ir.IntType(2 * bits))
+        pair = load(builder, builder.gep(data, [place]), ir.IntType(2 * bits))
         pairs = builder.insert_element(pairs, pair, _lane(lane))
     shift = ir.Constant(pairs.type, [bits] * SPAN)
     levels = []
@@ -358,7 +372,7 @@ def sample_gray(
         start, row_step, first = args[1], args[2], args[7]
 
         def load_block(pointer, kind):
-            return _load(builder, builder.gep(pointer, [first]), ir.VectorType(kind, SPAN))
+            return load(builder, builder.gep(pointer, [first]), ir.VectorType(kind, SPAN))
 
         offsets = builder.sext(load_block(offset_data, INT), ir.VectorType(LONG, SPAN))
         places = [
@@ -399,7 +413,7 @@ def copy_word(typing_context, target, to, source, start):
             builder.gep(context.make_array(sig.args[at])(context, builder, args[at]).data, [place])
             for at, place in ((0, args[1]), (2, args[3]))
         )
-        word = _load(builder, origin, INT)
+        word = load(builder, origin, INT)
         builder.store(word, builder.bitcast(destination, INT.as_pointer()), align=1)
         return context.get_dummy_value()
 

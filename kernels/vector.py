@@ -9,16 +9,14 @@ import numpy as np
 
 from .codes import CONSTANT, PLACE
 from .compiling import batch_loop_factory
-from .locate import TILE, make_row_locator, row_buffers, touch
-from .pixel import ZERO, pixel_function
+from .fixed import FIXED_SAMPLERS, has_rounded_products
+from .locate import TILE, find_furthest, make_row_locator, row_buffers, touch
+from .pixel import HALF, TOP_LEVEL, ZERO, pixel_function
 from .simd import (
+    SAMPLERS,
     SPAN,
     fill_outside,
     multiply_add,
-    sample_rgb,
-    sample_rgb_pair,
-    sample_rgba,
-    sample_rgba_pair,
     spread_alpha,
     spread_blue,
     spread_green,
@@ -98,15 +96,30 @@ def paint_rgba(pixel, columns):
     return multiply_add(columns[3], spread_alpha(pixel), total)
 
 
-# By (channels, whether the matrix is diagonal): how it is laid out, and applied.
+@pixel_function
+def lay_out_nothing(matrix):
+    """Return no columns: the levels stay as they are."""
+    return ZERO
+
+
+@pixel_function
+def paint_nothing(pixel, columns):
+    """Leave a pixel as it is."""
+    return pixel
+
+
+# What a colour matrix does to levels. With "none", uint8 stays uint8, in fixed point.
+NONE, DIAGONAL, FULL = "none", "diagonal", "full"
+# How a matrix is laid out, and applied.
 PAINTS = {
-    (3, True): (diagonal_rgb, paint_diagonal),
-    (3, False): (full_rgb, paint_rgb),
-    (4, True): (diagonal_rgba, paint_diagonal),
-    (4, False): (full_rgba, paint_rgba),
+    (3, NONE): (lay_out_nothing, paint_nothing),
+    (4, NONE): (lay_out_nothing, paint_nothing),
+    (3, DIAGONAL): (diagonal_rgb, paint_diagonal),
+    (3, FULL): (full_rgb, paint_rgb),
+    (4, DIAGONAL): (diagonal_rgba, paint_diagonal),
+    (4, FULL): (full_rgba, paint_rgba),
 }
 
-SAMPLERS = {3: (sample_rgb_pair, sample_rgb), 4: (sample_rgba_pair, sample_rgba)}
 # By (channels, whether the target is planar).
 STORES = {
     (3, False): store_rgb,
@@ -117,16 +130,27 @@ STORES = {
 
 
 @batch_loop_factory
-def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
+def make_pixel_loop(channels, fill_mode, colours, is_planar):
     """Compile the loop over a batch for one fill mode, kind of colour matrix and layout."""
     locate_row = make_row_locator(fill_mode, channels)
-    lay_out, paint = PAINTS[channels, is_diagonal]
-    sample_pair, sample = SAMPLERS[channels]
-    store = STORES[channels, is_planar]
+    lay_out, paint = PAINTS[channels, colours]
     is_constant = fill_mode == CONSTANT
+    samplers = FIXED_SAMPLERS if colours == NONE else SAMPLERS
+    sample_pair, sample = samplers[channels, is_constant]
+    store = STORES[channels, is_planar]
 
     def warp_pixels(
-        pixels, starts, sizes, inverse_maps, colour, cval, offsets, row_weights, col_weights, out
+        pixels,
+        starts,
+        sizes,
+        inverse_maps,
+        colour,
+        cval,
+        bases,
+        offsets,
+        row_weights,
+        col_weights,
+        out,
     ):
         """Warp a batch; the parameters are those of `generic.warp_batch` and of `locate_row`.
 
@@ -149,14 +173,24 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
             columns = lay_out(colour[min(n, colour.shape[0] - 1)])
             last = src.size - SPAN - row_step
             in_reach = np.int32(min(max(last + 1, 0), np.intp(PLACE)))
+            all_in_reach = channels * height * width - row_step <= last + 1
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
-                    furthest = locate_row(
-                        inverse_maps[n], out_row, tile, size, offsets, row_weights, col_weights
+                    locate_row(
+                        inverse_maps[n],
+                        out_row,
+                        tile,
+                        tile_cols,
+                        size,
+                        bases,
+                        offsets,
+                        row_weights,
+                        col_weights,
                     )
                     place = out_row * num_cols + tile
-                    paired = (tile_cols - 1) // 2 * 2 if furthest < in_reach else 0
+                    can_pair = all_in_reach or find_furthest(offsets, tile_cols) < in_reach
+                    paired = (tile_cols - 1) // 2 * 2 if can_pair else 0
                     for col in range(0, paired, 2):
                         values = sample_pair(src, row_step, offsets, row_weights, col_weights, col)
                         if is_constant:
@@ -175,8 +209,21 @@ def make_pixel_loop(channels, fill_mode, is_diagonal, is_planar):
 def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar, target):
     """Call the loop for these arguments, which have passed the checks of `warp`."""
     channels = target.shape[1 if is_planar else 3]
-    is_diagonal = colour is None or not (colour * MIXES[channels]).any()
     colour = IDENTITIES[channels] if colour is None else colour
-    warp_pixels = make_pixel_loop(channels, fill_mode, is_diagonal, is_planar)
-    buffers = row_buffers(target.shape[3 if is_planar else 2])
+    colours = kind_of_colours(colour, pixels.dtype, target.dtype)
+    warp_pixels = make_pixel_loop(channels, fill_mode, colours, is_planar)
+    if colours == NONE:
+        buffers = row_buffers(np.int16)
+        cval = np.uint8(np.clip(np.floor(cval + HALF), 0, TOP_LEVEL))
+    else:
+        buffers = row_buffers()
     warp_pixels(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, target)
+
+
+def kind_of_colours(colour, source, target):
+    """Return the cheapest kind of loop that does what colour matrices say."""
+    channels = colour.shape[1]
+    if (colour * MIXES[channels]).any():
+        return FULL
+    stays = source == target == np.uint8 and has_rounded_products()
+    return NONE if stays and (colour == IDENTITIES[channels]).all() else DIAGONAL

@@ -175,7 +175,7 @@ def fast_loop(
         config.DISABLE_JIT
         or interpolation_code != BILINEAR
         or widths.min() < 2
-        or (heights * widths).max() * channels > PLACE
+        or (images.pixels.size > PLACE and (heights * widths).max() * channels > PLACE)
         or (out.dtype == np.float16 and not has_float16())
     ):
         return None
