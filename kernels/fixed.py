@@ -10,6 +10,8 @@ side in memory, need no shuffle, and the right neighbours are what begins one pi
 Between two of these functions a pixel is a tuple of four uint8, as one of float32 in `simd.py`.
 """
 
+from functools import cache
+
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
@@ -36,8 +38,12 @@ WEIGHT_ONE = 2**15
 ROUNDED_HIGH_HALVES = {8: "llvm.x86.ssse3.pmul.hr.sw.128", 16: "llvm.x86.avx2.pmul.hr.sw"}
 
 
+@cache
 def has_rounded_products() -> bool:
-    """Tell whether the processor that Numba compiles for multiplies 16-bit fractions itself."""
+    """Tell whether the processor that Numba compiles for multiplies 16-bit fractions itself.
+
+    Asked once: the answer takes LLVM's lock, which a child forked meanwhile would wait for.
+    """
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     return "+avx2" in features.split(",")
 
@@ -46,9 +52,7 @@ def _scale(builder, vector, weight):
     """Return ``vector * weight / 2**15``, rounded half up: no pattern of IR becomes `pmulhrsw`."""
     signature = ir.FunctionType(vector.type, [vector.type] * 2)
     name = ROUNDED_HIGH_HALVES[vector.type.count]
-    return builder.call(
-        get_or_insert_function(builder.module, signature, name), [vector, weight]
-    )
+    return builder.call(get_or_insert_function(builder.module, signature, name), [vector, weight])
 
 
 def _lerp(builder, weight, start, end):
@@ -105,9 +109,7 @@ def _make_samplers(channels, may_be_marked):
     def sample_pair(typing_context, pixels, row_step, offsets, row_weights, col_weights, col):
         """Interpolate two pixels as `simd.sample_pair`; weights are int16, -2**15 for a whole."""
         buffers = (offsets, row_weights, col_weights)
-        signature = types.UniTuple(types.uint8, 2 * LANES)(
-            pixels, types.intp, *buffers, types.intp
-        )
+        signature = types.UniTuple(types.uint8, 2 * LANES)(pixels, types.intp, *buffers, types.intp)
 
         def codegen(context, builder, sig, args):
             data, places, load_weights = begin(context, builder, sig, args, 2)

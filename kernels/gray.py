@@ -32,7 +32,7 @@ def finish_row(levels, factor, addend, row):
 @batch_loop_factory
 def make_gray_loop(fill_mode):
     """Compile the loop over a batch for one fill mode."""
-    locate_row = make_row_locator(fill_mode, 1)
+    locate_row = make_row_locator(fill_mode, 1, False)
     is_constant = fill_mode == CONSTANT
 
     def warp_gray(

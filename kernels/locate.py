@@ -22,11 +22,14 @@ from .pixel import (
     pixel_function,
     step_from_base,
 )
+from .simd import prefetch
 
 TILE = 256  # output columns at a time: turned, they cross so many source rows, which L1 can hold
 CACHE_LINE = 64  # bytes
 SCRATCH = threading.local()
 BLOCKS = np.uintp(TILE // BLOCK)
+ROWS_AHEAD = 8  # 16 and 24 were no better, nor was 0
+FURTHEST_AHEAD = np.float32(2**20)  # a map may hold any number
 WEIGHT_SCALE = np.float32(-(2**15))
 LAST_STEP = np.float32(BLOCK - 1)
 MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
@@ -55,12 +58,15 @@ def place_of(row, col, row_length, pixel_length):
 
 
 @pixel_function
-def store_weight(weights, here, weight):
-    """Write a weight as float32, or as the int16 that `fixed.py` takes: -2**15 for a whole."""
-    if weights.itemsize == 2:
-        weights[here] = np.int16(np.int32(weight * WEIGHT_SCALE - HALF))
-    else:
-        weights[here] = weight
+def keep_weight(weight):
+    """Leave a weight as it is, float32."""
+    return weight
+
+
+@pixel_function
+def to_fixed_weight(weight):
+    """Turn a weight into the int16 that `fixed.py` takes: -2**15 for a whole."""
+    return np.int16(np.int32(weight * WEIGHT_SCALE - HALF))
 
 
 @pixel_function
@@ -72,17 +78,16 @@ def lies_inside(base, change, size):
     first, _ = step_from_base(base, change, ZERO)
     last, _ = step_from_base(base, change, LAST_STEP)
     furthest = size - TWO
-    return (
-        (first >= ZERO) & (last >= ZERO) & (first <= furthest) & (last <= furthest)
-    )
+    return (first >= ZERO) & (last >= ZERO) & (first <= furthest) & (last <= furthest)
 
 
 @batch_loop_factory
-def make_row_locator(fill_mode, channels):
+def make_row_locator(fill_mode, channels, in_fixed_point):
     """Compile `locate_row` for one fill mode: a branch on it in the loop would stop vectors."""
     fold = FOLDS[fill_mode]
     is_constant = fill_mode == CONSTANT
     pixel_length = np.int32(channels)
+    to_stored = to_fixed_weight if in_fixed_point else keep_weight
 
     def locate_row(
         inverse_map, out_row, first_col, num_cols, size, bases, offsets, row_weights, col_weights
@@ -91,9 +96,12 @@ def make_row_locator(fill_mode, channels):
 
         `size` is the (height, width) of the source as float32. `offsets`, int32, receive the place
         in the source of the upper left of 2 x 2 neighbours, in elements, marked where outside;
-        `row_weights` and `col_weights`, float32 or int16, the shares of the lower and the right ones.
-        All three are TILE long; whole blocks are computed. `bases`, (5 * BLOCKS,) float32, is scratch: with the bases of all blocks in a loop of
-        their own, no block waits for its own. Most blocks lie inside, where nothing is folded.
+        `row_weights` and `col_weights` the shares of the lower and the right ones, float32, or
+        int16 in fixed point. These are TILE long, and whole blocks are computed.
+
+        `bases`, (5 * BLOCKS,) float32, is scratch. All bases come first, in a loop of their own:
+        a block that computed its own waited for it, which took two thirds of the time. Most blocks
+        lie inside the image, where nothing is to be folded.
         """
         height, width = size
         row_terms, col_terms = fold_terms(height, fill_mode), fold_terms(width, fill_mode)
@@ -125,8 +133,8 @@ def make_row_locator(fill_mode, channels):
                     col, col_weight = step_from_base(col_base, col_change, step)
                     here = start + np.uintp(i)
                     offsets[here] = place_of(row, col, row_length, pixel_length)
-                    store_weight(row_weights, here, row_weight)
-                    store_weight(col_weights, here, col_weight)
+                    row_weights[here] = to_stored(row_weight)
+                    col_weights[here] = to_stored(col_weight)
             else:
                 for i in range(BLOCK):
                     step = np.float32(np.int32(i))
@@ -144,8 +152,8 @@ def make_row_locator(fill_mode, channels):
                     offset = place_of(row, col, row_length, pixel_length)
                     here = start + np.uintp(i)
                     offsets[here] = offset | mark
-                    store_weight(row_weights, here, row_weight)
-                    store_weight(col_weights, here, col_weight)
+                    row_weights[here] = to_stored(row_weight)
+                    col_weights[here] = to_stored(col_weight)
 
     return locate_row
 
@@ -170,6 +178,25 @@ def touch(pixels, start, stop):
         for place in range(start, stop, CACHE_LINE // pixels.itemsize):
             total += pixels[place]
     return total
+
+
+@pixel_function
+def places_ahead(inverse_map, row_length, pixel_length):
+    """Return how many elements lie between what a column reads now and ROWS_AHEAD rows later."""
+    rows = min(max(ROWS_AHEAD * inverse_map[0, 0], -FURTHEST_AHEAD), FURTHEST_AHEAD)
+    cols = min(max(ROWS_AHEAD * inverse_map[1, 0], -FURTHEST_AHEAD), FURTHEST_AHEAD)
+    return np.intp(rows) * row_length + np.intp(cols) * pixel_length
+
+
+@pixel_function
+def prefetch_ahead(pixels, offsets, num_cols, out_row, ahead):
+    """Ask for what some output row later on will read, of pictures too large to be touched.
+
+    Every eighth column of a row, another one of each: together they meet every cache line of the
+    source, at any angle, a few rows before a pixel waits for it.
+    """
+    for col in range(out_row % ROWS_AHEAD, num_cols, ROWS_AHEAD):
+        prefetch(pixels, np.intp(offsets[col] & np.int32(PLACE)) + ahead)
 
 
 def row_buffers(weight_type: type = np.float32) -> tuple[np.ndarray, ...]:

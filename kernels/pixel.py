@@ -50,9 +50,7 @@ def block_base(inverse_map, axis, out_row, out_col):
 @pixel_function
 def base_from_terms(terms, out_row, out_col):
     """Do as `block_base` with three numbers of one axis, read before a loop."""
-    base = (
-        np.float64(terms[0]) * out_row + np.float64(terms[1]) * out_col + np.float64(terms[2])
-    )
+    base = np.float64(terms[0]) * out_row + np.float64(terms[1]) * out_col + np.float64(terms[2])
     base = base if base > -FAR else -FAR
     base = base if base < FAR else FAR
     whole = np.floor(base)

@@ -44,6 +44,7 @@ def like(vector, value):
 
 
 def shuffle(builder, vector, lanes):
+    """Pick lanes of one vector, in any order and number."""
     mask = ir.Constant(ir.VectorType(INT, len(lanes)), list(lanes))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
@@ -54,6 +55,7 @@ def _spread(builder, vector, lanes):
 
 
 def load(builder, pointer, value_type):
+    """Load a value from any address."""
     return builder.load(builder.bitcast(pointer, value_type.as_pointer()), align=1)
 
 
@@ -159,9 +161,7 @@ def _make_samplers(channels, may_be_marked):
             values = []
             for number in range(2):
                 here = builder.add(args[5], ir.Constant(LONG, number))
-                start, *weights = _load_position(
-                    context, builder, sig, args, here, may_be_marked
-                )
+                start, *weights = _load_position(context, builder, sig, args, here, may_be_marked)
                 columns = _lerp_rows(context, builder, sig, args, start, weights[0], SPAN)
                 left, right = (
                     shuffle(builder, columns, range(at, at + LANES)) for at in (0, channels)
@@ -180,9 +180,7 @@ def _make_samplers(channels, may_be_marked):
 
         def codegen(context, builder, sig, args):
             lerp = _lerp_for(sig.args[0].dtype)
-            start, *weights = _load_position(
-                context, builder, sig, args, args[5], may_be_marked
-            )
+            start, *weights = _load_position(context, builder, sig, args, args[5], may_be_marked)
             left, right = (
                 _lerp_rows(context, builder, sig, args, at, weights[0], LANES)
                 for at in (start, builder.add(start, ir.Constant(LONG, 2 * channels - LANES)))
@@ -391,6 +389,23 @@ def sample_gray(
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def prefetch(typing_context, pixels, place):
+    """Ask for the cache line of an element that is read soon; any place will do."""
+
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), BYTE.as_pointer())
+        kinds = [pointer.type, INT, INT, INT]
+        signature = ir.FunctionType(ir.VoidType(), kinds)
+        function = get_or_insert_function(builder.module, signature, "llvm.prefetch.p0i8")
+        read, keep, is_data = (ir.Constant(INT, number) for number in (0, 3, 1))
+        builder.call(function, [pointer, read, keep, is_data])
+        return context.get_dummy_value()
+
+    return types.void(pixels, types.intp), codegen
 
 
 @intrinsic

@@ -22,6 +22,8 @@ Call = tuple[str, Callable[[], object]]
 
 DTYPES = ("float32", "uint8", "float16")
 LAYOUTS = ("HWC", "CHW")
+# None, or what a colour matrix is filled with: a full matrix mixes channels.
+COLOURS = {"none": None, "plain": 0.0, "mixed": 1.0}
 OTHER_FILL_MODES = ("nearest", "constant", "reflect")
 OTHER_IMAGES = ((1, "uint8"), (4, "uint8"), (1, "float32"), (3, "float32"))
 
@@ -35,13 +37,13 @@ def warp_call(
     colours: str = "plain",
     interpolation: str = "bilinear",
 ) -> Call:
-    """Describe and make a call of `warp`; `mixed` colours need a full colour matrix."""
+    """Describe and make a call of `warp`; `colours` are a key of COLOURS."""
     name = f"warp {channels} x {source} to {target}, {fill_mode}, {layout}, {colours}"
     images = np.zeros((1, 4, 4, channels), source)
     maps = np.eye(2, 3, dtype=np.float32)[np.newaxis]
     out = np.empty((1, 4, 4, channels) if layout == "HWC" else (1, channels, 4, 4), target)
-    fill = 1.0 if colours == "mixed" else 0.0
-    colour = np.full((1, channels, channels + 1), fill, np.float32)
+    fill = COLOURS[colours]
+    colour = None if fill is None else np.full((1, channels, channels + 1), fill, np.float32)
     call = partial(
         warp,
         images,
@@ -60,9 +62,12 @@ def rgb_calls(fill_mode: str) -> Iterator[Call]:
     is_default = fill_mode == "nearest"
     for target, layout in product(DTYPES, LAYOUTS):
         if is_default or target == "float32" or layout == "HWC":
-            yield warp_call(3, "uint8", target, fill_mode, layout)
+            colours = "none" if target == "uint8" else "plain"
+            yield warp_call(3, "uint8", target, fill_mode, layout, colours)
         if is_default or target == "float32":
             yield warp_call(3, "uint8", target, fill_mode, layout, "mixed")
+    if is_default:
+        yield warp_call(3, "uint8", "uint8", fill_mode, "HWC", "plain")
 
 
 def other_calls() -> Iterator[Call]:

@@ -10,7 +10,16 @@ import numpy as np
 from .codes import CONSTANT, PLACE
 from .compiling import batch_loop_factory
 from .fixed import FIXED_SAMPLERS, has_rounded_products
-from .locate import TILE, find_furthest, make_row_locator, row_buffers, touch
+from .locate import (
+    MOST_TOUCHED,
+    TILE,
+    find_furthest,
+    make_row_locator,
+    places_ahead,
+    prefetch_ahead,
+    row_buffers,
+    touch,
+)
 from .pixel import HALF, TOP_LEVEL, ZERO, pixel_function
 from .simd import (
     SAMPLERS,
@@ -108,7 +117,7 @@ def paint_nothing(pixel, columns):
     return pixel
 
 
-# What a colour matrix does to levels. With "none", uint8 stays uint8, in fixed point.
+# What happens to levels. NONE: uint8 stays uint8, in fixed point; the others are float32.
 NONE, DIAGONAL, FULL = "none", "diagonal", "full"
 # How a matrix is laid out, and applied.
 PAINTS = {
@@ -132,7 +141,7 @@ STORES = {
 @batch_loop_factory
 def make_pixel_loop(channels, fill_mode, colours, is_planar):
     """Compile the loop over a batch for one fill mode, kind of colour matrix and layout."""
-    locate_row = make_row_locator(fill_mode, channels)
+    locate_row = make_row_locator(fill_mode, channels, colours == NONE)
     lay_out, paint = PAINTS[channels, colours]
     is_constant = fill_mode == CONSTANT
     samplers = FIXED_SAMPLERS if colours == NONE else SAMPLERS
@@ -174,6 +183,8 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
             last = src.size - SPAN - row_step
             in_reach = np.int32(min(max(last + 1, 0), np.intp(PLACE)))
             all_in_reach = channels * height * width - row_step <= last + 1
+            is_touched = channels * height * width * pixels.itemsize <= MOST_TOUCHED
+            ahead = places_ahead(inverse_maps[n], channels * width, channels)
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
@@ -188,6 +199,8 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
                         row_weights,
                         col_weights,
                     )
+                    if not is_touched:
+                        prefetch_ahead(src, offsets, tile_cols, out_row, ahead)
                     place = out_row * num_cols + tile
                     can_pair = all_in_reach or find_furthest(offsets, tile_cols) < in_reach
                     paired = (tile_cols - 1) // 2 * 2 if can_pair else 0
@@ -209,21 +222,24 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
 def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar, target):
     """Call the loop for these arguments, which have passed the checks of `warp`."""
     channels = target.shape[1 if is_planar else 3]
-    colour = IDENTITIES[channels] if colour is None else colour
     colours = kind_of_colours(colour, pixels.dtype, target.dtype)
     warp_pixels = make_pixel_loop(channels, fill_mode, colours, is_planar)
     if colours == NONE:
         buffers = row_buffers(np.int16)
         cval = np.uint8(np.clip(np.floor(cval + HALF), 0, TOP_LEVEL))
     else:
-        buffers = row_buffers()
+        buffers = row_buffers(np.float32)
+    colour = IDENTITIES[channels] if colour is None else colour
     warp_pixels(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, target)
 
 
 def kind_of_colours(colour, source, target):
-    """Return the cheapest kind of loop that does what colour matrices say."""
-    channels = colour.shape[1]
-    if (colour * MIXES[channels]).any():
-        return FULL
-    stays = source == target == np.uint8 and has_rounded_products()
-    return NONE if stays and (colour == IDENTITIES[channels]).all() else DIAGONAL
+    """Return the cheapest kind of loop for colour matrices.
+
+    It hangs on whether there are any, not on their numbers: a picture whose own matrix changes
+    nothing must come out the same beside pictures whose matrices do.
+    """
+    if colour is None:
+        in_fixed_point = source == target == np.uint8 and has_rounded_products()
+        return NONE if in_fixed_point else DIAGONAL
+    return FULL if (colour * MIXES[colour.shape[1]]).any() else DIAGONAL

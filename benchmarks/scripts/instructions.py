@@ -1,8 +1,8 @@
 """Count the instructions that the fast loops take, for one processor whatever this machine is.
 
-Run in a process of its own with ``NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= FUSEWARP_CACHE=0``;
-prints a JSON object {"case": [instructions, pixels]}. Unlike times, the counts are the same on
-every machine with the same LLVM.
+Run in a process of its own with ``NUMBA_CPU_NAME=haswell FUSEWARP_CACHE=0`` and
+``NUMBA_CPU_FEATURES=+avx2,+fma,+f16c``; prints a JSON object {"case": [instructions, pixels]}.
+Unlike times, the counts are the same on every machine with the same LLVM.
 """
 
 import json
@@ -15,15 +15,18 @@ from fusewarp.kernels import warp
 from fusewarp.kernels.codes import FILL_CODES
 from fusewarp.kernels.gray import make_gray_loop
 from fusewarp.kernels.locate import make_row_locator
-from fusewarp.kernels.vector import make_pixel_loop
+from fusewarp.kernels.vector import DIAGONAL, FULL, NONE, make_pixel_loop
 
 NEAREST = FILL_CODES["nearest"]
 CASES = {
-    "RGB uint8 to float32": (3, "uint8", "float32", True),
-    "RGB uint8 to uint8": (3, "uint8", "uint8", True),
-    "RGB uint8 to float32, full colour matrix": (3, "uint8", "float32", False),
-    "RGBA uint8 to float32": (4, "uint8", "float32", True),
-    "RGB float32 to float32": (3, "float32", "float32", True),
+    "RGB uint8 to float32": (3, "uint8", "float32", DIAGONAL),
+    "RGB uint8 to float16": (3, "uint8", "float16", DIAGONAL),
+    "RGB uint8 to uint8": (3, "uint8", "uint8", NONE),
+    "RGB uint8 to uint8, scaled": (3, "uint8", "uint8", DIAGONAL),
+    "RGB uint8 to float32, full colour matrix": (3, "uint8", "float32", FULL),
+    "RGBA uint8 to float32": (4, "uint8", "float32", DIAGONAL),
+    "RGBA uint8 to uint8": (4, "uint8", "uint8", NONE),
+    "RGB float32 to float32": (3, "float32", "float32", DIAGONAL),
 }
 
 
@@ -47,14 +50,16 @@ def hottest(loop: Any, marker: str) -> int:
     return len(max(runs, key=lambda run: sum(marker in line for line in run)))
 
 
-def count_pairs(channels: int, source: str, target: str, is_diagonal: bool) -> int:
+def count_pairs(channels: int, source: str, target: str, colours: str) -> int:
     """Return the instructions for two pixels."""
     image = np.zeros((1, 16, 16, channels), source)
     colour = np.eye(channels, channels + 1, dtype=np.float32)[np.newaxis]
-    colour[0, 0, 1] = 0 if is_diagonal else 1
+    colour[0, 0, 1] = 1 if colours == FULL else 0
     out = np.empty(image.shape, target)
-    warp(image, np.eye(2, 3, dtype=np.float32)[np.newaxis], out, colour=colour)
-    return hottest(make_pixel_loop(channels, NEAREST, is_diagonal, False), "vfmadd")
+    maps = np.eye(2, 3, dtype=np.float32)[np.newaxis]
+    warp(image, maps, out, colour=None if colours == NONE else colour)
+    marker = "vpmulhrsw" if colours == NONE else "vfmadd"
+    return hottest(make_pixel_loop(channels, NEAREST, colours, False), marker)
 
 
 def count_gray() -> int:
@@ -65,13 +70,14 @@ def count_gray() -> int:
     return hottest(make_gray_loop(NEAREST), "vfmadd")
 
 
-def count_positions() -> int:
-    """Return the instructions for the positions of eight pixels (LLVM unrolls a block of 32)."""
-    return hottest(make_row_locator(NEAREST, 3), "vroundps")
+def count_positions(marker: str) -> int:
+    """Return the instructions for the positions of 32 pixels; inside, nothing is clamped."""
+    return hottest(make_row_locator(NEAREST, 3, False), marker)
 
 
 if __name__ == "__main__":
     counts = {name: [count_pairs(*case), 2] for name, case in CASES.items()}
     counts["gray uint8 to float32"] = [count_gray(), 8]
-    counts["positions"] = [count_positions(), 32]
+    counts["positions inside"] = [count_positions("vroundps"), 32]
+    counts["positions to be clamped"] = [count_positions("vminps"), 32]
     print(json.dumps(counts, indent=2))

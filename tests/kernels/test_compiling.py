@@ -17,7 +17,7 @@ import fusewarp
 from fusewarp.kernels import cache, compiling
 from fusewarp.kernels.codes import FILL_CODES
 from fusewarp.kernels.locate import make_row_locator
-from fusewarp.kernels.vector import make_pixel_loop
+from fusewarp.kernels.vector import DIAGONAL, FULL, NONE, make_pixel_loop
 
 if config.DISABLE_JIT:
     pytest.skip("nothing is compiled, nothing is kept", allow_module_level=True)
@@ -234,16 +234,18 @@ def test_a_long_compile_is_said_once_and_only_where_it_happens(tmp_path):
 
 
 def test_the_same_arguments_are_the_same_loop():
-    assert make_pixel_loop(3, 2, True, False) is make_pixel_loop(3, 2, True, False)
+    assert make_pixel_loop(3, 2, FULL, False) is make_pixel_loop(3, 2, FULL, False)
 
 
 def test_variants_are_named_after_all_their_arguments():
-    loops = [make_row_locator(code, 3) for code in FILL_CODES.values()]
-    flags = (True, False)
-    loops += [make_pixel_loop(3, *each) for each in product(FILL_CODES.values(), flags, flags)]
+    codes, flags, colours = FILL_CODES.values(), (True, False), (NONE, DIAGONAL, FULL)
+    loops = [make_row_locator(code, 3, flag) for code, flag in product(codes, flags)]
+    loops += [make_pixel_loop(3, *each) for each in product(codes, colours, flags)]
     names = [loop.py_func.__qualname__ for loop in loops]
-    assert len(set(names)) == len(loops) == 25
-    assert names[-1].startswith("make_pixel_loop.warp_pixels__channels_3__fill_mode_4__is_diag")
+    assert len(set(names)) == len(loops) == 40
+    assert names[-1].startswith(
+        "make_pixel_loop.warp_pixels__channels_3__fill_mode_4__colours_full"
+    )
 
 
 def test_two_factories_may_call_their_functions_alike():
