@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -23,6 +25,23 @@ if config.DISABLE_JIT or not has_rounded_products():
 BYTE = np.dtype(np.uint8)
 NOT_QUITE_HALF = 0.5 + 1 / 64
 IDENTITY = np.eye(2, 3, dtype=np.float32)[np.newaxis]
+
+
+@contextmanager
+def held_by_another_thread(lock):
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            is_held.set()
+            may_go.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait()
+    yield
+    may_go.set()
+    thread.join()
 
 
 def warped(images, maps, shape, **options):
@@ -137,7 +156,7 @@ def test_a_child_forked_while_another_thread_compiles_can_warp():
     warped(images, IDENTITY, images.shape)
     context = multiprocessing.get_context("fork")
     child = context.Process(target=warped, args=(images, IDENTITY, images.shape))
-    with ffi.lib._lock:
+    with held_by_another_thread(ffi.lib._lock):
         child.start()
     child.join(20)
     hangs = child.exitcode is None
