@@ -3,7 +3,7 @@
 A level takes 15 bits, 128 steps for each; a weight takes 16, as its negative: -1 fits into them, 1
 does not. ``start - weight * (end - start)``, rounded to a step, is `start` and `end` themselves at
 the ends and never beyond them. The roundings of two weights and two products come to less than 1/64
-of a level: the result is the nearest level, unless the exact one lies that near to a half.
+of a level, so the result is the nearest level, unless the exact one lies that near to a half.
 
 Two pixels go together, element by element: a0 b0 a1 b1 ... So their two weights, which lie side by
 side in memory, need no shuffle, and the right neighbours are what begins one pixel further.

@@ -26,13 +26,23 @@ from .simd import prefetch
 
 TILE = 256  # output columns at a time: turned, they cross so many source rows, which L1 can hold
 CACHE_LINE = 64  # bytes
-SCRATCH = threading.local()
 BLOCKS = np.uintp(TILE // BLOCK)
-ROWS_AHEAD = 8  # 16 and 24 were no better, nor was 0
+ROWS_AHEAD = 8  # 16 and 24 were no better
+COLS_APART = 8  # of what is asked for ahead
 FURTHEST_AHEAD = np.float32(2**20)  # a map may hold any number
 WEIGHT_SCALE = np.float32(-(2**15))
 LAST_STEP = np.float32(BLOCK - 1)
 MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
+
+
+class Scratch(threading.local):
+    """The buffers of one thread, by the type of weights."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[type, tuple[np.ndarray, ...]] = {}
+
+
+SCRATCH = Scratch()
 
 
 @pixel_function
@@ -74,6 +84,9 @@ def lies_inside(base, change, size):
     """Tell whether a block lies between the first and last pixel: folding would change nothing.
 
     Positions of a block go up or down, rounding included, so its ends are enough; NaN does not lie.
+    That asks for the same roundings here and in the loop, which reads without clamping: no product
+    may be fused with a sum in one of them alone. Numba fuses none unless told to, and
+    `tests/benchmarks/test_instructions.py` looks.
     """
     first, _ = step_from_base(base, change, ZERO)
     last, _ = step_from_base(base, change, LAST_STEP)
@@ -195,7 +208,7 @@ def prefetch_ahead(pixels, offsets, num_cols, out_row, ahead):
     Every eighth column of a row, another one of each: together they meet every cache line of the
     source, at any angle, a few rows before a pixel waits for it.
     """
-    for col in range(out_row % ROWS_AHEAD, num_cols, ROWS_AHEAD):
+    for col in range(out_row % COLS_APART, num_cols, COLS_APART):
         prefetch(pixels, np.intp(offsets[col] & np.int32(PLACE)) + ahead)
 
 
@@ -205,7 +218,7 @@ def row_buffers(weight_type: type = np.float32) -> tuple[np.ndarray, ...]:
     Each begins with a cache line: what a vector has stored across two, the processor cannot hand on
     to the next load, and a warp took up to twice as long.
     """
-    buffers: dict[type, tuple[np.ndarray, ...]] = SCRATCH.__dict__
+    buffers = SCRATCH.buffers
     if weight_type not in buffers:
         memory = np.empty(4 * 4 * TILE + CACHE_LINE, np.uint8)
         first = -memory.ctypes.data % CACHE_LINE

@@ -1,7 +1,7 @@
 """What happens to one output pixel, written once for every compiler.
 
 The CPU loops call these functions; a CUDA kernel can call the same ones. They take scalars and
-arrays, allocate nothing, raise nothing and stay in float32 (`block_base` excepted).
+arrays, allocate nothing, raise nothing and stay in float32 (`base_from_terms` excepted).
 
 A source position along one axis is a pair `(index, weight)` of float32: a whole pixel index and
 the share, 0 to 1, of the pixel after it. A single float32 near 500 knows its position to 3e-5

@@ -1,8 +1,9 @@
 """The fast loop for pixels of three or four channels: bilinear, every fill mode, type and layout.
 
 Two loops for each output row. `locate_row` turns coordinates into places and weights by the same
-pixel functions as the generic loop; it has no branch, so LLVM makes vectors of it. Then `simd.py`
-works on two pixels at a time, all channels at once. kernels/README.md derives both.
+pixel functions as the generic loop; it has no branch for a pixel, so LLVM makes vectors of it. Then
+`simd.py` or `fixed.py` works on two pixels at a time, all channels at once. kernels/README.md
+derives both.
 """
 
 import numpy as np

@@ -158,27 +158,46 @@ def _run(
 ) -> None:
     if out.shape[0] == 0:
         return
-    loop: Loop = partial(generic.run, interpolation_code)
-    if is_fast:
-        loop = fast_loop(images, out, interpolation_code, is_planar) or loop
+    channels = out.shape[1 if is_planar else 3]
+    generic_loop: Loop = partial(generic.run, interpolation_code)
+    loop = fast_loop(channels, out.dtype, interpolation_code) if is_fast else None
     colour = None if colour is None else read_only(colour)
     arrays = [read_only(array) for array in (*images, inverse_maps)]
-    loop(*arrays, colour, fill_code, cval, is_planar, view_target(out))
+    target = view_target(out)
+    fits = fits_fast_loop(images, channels)
+    if loop is None or fits.all():
+        (loop or generic_loop)(*arrays, colour, fill_code, cval, is_planar, target)
+        return
+    pixels, *rest = arrays
+    for n, is_fit in enumerate(fits):  # each by its own loop, whatever lies beside it
+        here = slice(n, n + 1)
+        (loop if is_fit else generic_loop)(
+            pixels,
+            *(array[here] for array in rest),
+            None if colour is None else colour[here],
+            fill_code,
+            cval,
+            is_planar,
+            target[here],
+        )
 
 
-def fast_loop(
-    images: Images, out: np.ndarray, interpolation_code: int, is_planar: bool
-) -> Loop | None:
-    """Return the fast loop for arguments that have passed the checks, or None."""
-    channels = out.shape[1 if is_planar else 3]
-    heights, widths = images.sizes[:, 0], images.sizes[:, 1]
+def fast_loop(channels: int, dtype: np.dtype, interpolation_code: int) -> Loop | None:
+    """Return the fast loop for channels and a type of target, or None."""
     if (
         config.DISABLE_JIT
         or interpolation_code != BILINEAR
-        or widths.min() < 2
-        or (images.pixels.size > PLACE and (heights * widths).max() * channels > PLACE)
-        or (out.dtype == np.float16 and not has_float16())
+        or (dtype == np.float16 and not has_float16())
     ):
         return None
     loops: dict[int, Loop] = {1: gray.run, 3: vector.run, 4: vector.run}
     return loops.get(channels)
+
+
+def fits_fast_loop(images: Images, channels: int) -> np.ndarray:
+    """Tell of each image whether the fast loops take it: two neighbours, and offsets that fit."""
+    heights, widths = images.sizes[:, 0], images.sizes[:, 1]
+    fits: np.ndarray = widths > 1
+    if images.pixels.size > PLACE:
+        fits &= heights * widths * channels <= PLACE
+    return fits

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Each loop is compiled once for all test processes: its file is keyed by all kernel sources, so what
-# is loaded was compiled from exactly this code. The cache's own tests use folders of their own.
+# Each loop is compiled once for all test processes: its file is keyed by all kernel sources, so
+# what is loaded was compiled from exactly this code. The cache's own tests use folders of their own.
 os.environ["FUSEWARP_CACHE"] = "1"
 os.environ["FUSEWARP_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "kernels")
 

@@ -75,9 +75,16 @@ def count_positions(marker: str) -> int:
     return hottest(make_row_locator(NEAREST, 3, False), marker)
 
 
+def fused_positions() -> int:
+    """Return how many products are fused with sums: none may, see `locate.lies_inside`."""
+    (assembly,) = make_row_locator(NEAREST, 3, False).inspect_asm().values()
+    return str(assembly).count("vfm") + str(assembly).count("vfnm")
+
+
 if __name__ == "__main__":
     counts = {name: [count_pairs(*case), 2] for name, case in CASES.items()}
     counts["gray uint8 to float32"] = [count_gray(), 8]
+    counts["fused among positions"] = [fused_positions(), 32]
     counts["positions inside"] = [count_positions("vroundps"), 32]
     counts["positions to be clamped"] = [count_positions("vminps"), 32]
     print(json.dumps(counts, indent=2))

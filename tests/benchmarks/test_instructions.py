@@ -56,6 +56,15 @@ def test_loops_take_no_more_instructions(counts, name):
     assert 10 < count <= MOST[name]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the counts are of x86-64 code"
+)
+def test_positions_are_rounded_the_same_everywhere(counts):
+    """Blocks that lie inside are not clamped, so whether they do must be computed the same way."""
+    assert counts["fused among positions"][0] == 0
+
+
 def test_every_count_has_a_bound():
     from fusewarp.benchmarks.scripts.instructions import CASES
 

@@ -39,9 +39,11 @@ def held_by_another_thread(lock):
     thread = threading.Thread(target=hold)
     thread.start()
     is_held.wait()
-    yield
-    may_go.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        may_go.set()
+        thread.join()
 
 
 def warped(images, maps, shape, **options):
@@ -149,6 +151,7 @@ def test_processors_without_the_instruction_take_float32():
     assert result.stdout.split() == ["False", "True"], result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_while_another_thread_compiles_can_warp():
     """LLVM's lock is then held for ever in the child; a warp that is compiled must not take it."""

@@ -13,7 +13,7 @@ from numba import config
 
 from fusewarp.kernels import warp, warp_ragged
 from fusewarp.kernels.codes import BILINEAR, NEAREST_PIXEL
-from fusewarp.kernels.warp import Images, fast_loop, warp_generic
+from fusewarp.kernels.warp import Images, fast_loop, fits_fast_loop, warp_generic
 from oracles import warp_reference as reference
 
 if config.DISABLE_JIT:
@@ -78,7 +78,31 @@ def test_wide_targets_are_made_in_tiles(channels, width):
     np.testing.assert_allclose(fast, slow, atol=0.01, rtol=0)
 
 
-def test_one_narrow_image_sends_all_to_the_generic_loop():
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_narrow_picture_does_not_change_those_beside_it(dtype):
+    """It goes by the generic loop, the others by the fast one, in whatever order they come."""
+    rng = np.random.default_rng(8)
+    widths = [17, 1, 1, 16, 15, 1]
+    pictures = [rng.integers(0, 256, (14, width, 3), np.uint8) for width in widths]
+    starts = np.cumsum([0] + [picture.size for picture in pictures[:-1]])
+    maps = np.concatenate(
+        [reference.random_inverse_maps(rng, 1, p.shape[:2], (9, 35)) for p in pictures]
+    )
+    colour = None
+    if dtype == "float32":
+        colour = rng.uniform(-1, 1, (6, 3, 4)).astype(np.float32)
+    together = np.empty((6, 9, 35, 3), dtype)
+    pixels = np.concatenate([picture.ravel() for picture in pictures])
+    sizes = np.array([picture.shape[:2] for picture in pictures])
+    warp_ragged(pixels, starts, sizes, maps, together, colour=colour)
+    for n, picture in enumerate(pictures):
+        alone = np.empty((1, 9, 35, 3), dtype)
+        matrix = None if colour is None else colour[n : n + 1]
+        warp(picture[np.newaxis], maps[n : n + 1], alone, colour=matrix)
+        np.testing.assert_array_equal(together[n], alone[0])
+
+
+def test_narrow_images_go_to_the_generic_loop():
     pixels = np.arange(60, dtype=np.uint8)
     starts, sizes = np.array([0, 30]), np.array([[3, 2], [5, 1]])
     out = np.empty((2, 4, 4, 3), np.float32)
@@ -133,8 +157,8 @@ def test_full_colour_matrix_equals_diagonal_one_to_the_bit():
 def test_fast_loop_applies(dtype, shape, interpolation, applies):
     pixels = np.zeros(int(np.prod(shape)), dtype)
     images = Images(pixels, np.zeros(1, np.int64), np.array([shape[1:3]]))
-    loop = fast_loop(images, np.empty(shape, np.float32), interpolation, False)
-    assert (loop is not None) is applies
+    loop = fast_loop(shape[3], np.dtype(np.float32), interpolation)
+    assert (loop is not None and bool(fits_fast_loop(images, shape[3]).all())) is applies
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
