@@ -6,7 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Each loop is compiled once for all test processes: its file is keyed by all kernel sources, so
-# what is loaded was compiled from exactly this code. The cache's own tests use folders of their own.
+# what is loaded was compiled from exactly this code. The cache's own tests have their own folders.
 os.environ["FUSEWARP_CACHE"] = "1"
 os.environ["FUSEWARP_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "kernels")
 
