@@ -118,6 +118,11 @@ def warp_fused(
     """
     if images.dtype not in KERNEL_SOURCES:
         images = images.astype(np.float32)
+    if colour is None and out.dtype == np.uint8:
+        # Keras' levels are exact before they are rounded; the kernel's fixed point is not quite.
+        channels = images.shape[3]
+        identity = np.eye(channels, channels + 1, dtype=np.float32)
+        colour = np.tile(identity, (len(inverse_maps), 1, 1))
     warp(
         np.ascontiguousarray(images),
         inverse_maps,
