@@ -42,7 +42,8 @@ class Augmenter:
         Of the output; the whole picture is resized to it within the same resampling, as
         everything else. Default: the size of the pictures.
     dtype : {"float32", "float16", "uint8"}, on a CUDA device also "bfloat16"
-        Of the output. uint8 is rounded half up and clipped to 0..255; floats are not clipped.
+        Of the output. uint8 is rounded half up (uint8 sources without colours: 1/64 off at most
+        before that) and clipped to 0..255; floats are not clipped.
     layout : {"HWC", "CHW"}
         Batches of (n, height, width, channels) or (n, channels, height, width).
     seed : int

@@ -49,8 +49,8 @@ def warp(
         C-contiguous, finite: output (row, col, 1) to source (row, col), pixel centres at integers.
     out : (n, h, w, C), or (n, C, h, w) with `layout="CHW"`; uint8, float16 or float32
         C-contiguous and apart from the inputs; overwritten. uint8 is rounded half up and clipped
-        to 0..255, and from uint8 without `colour` the exact level may be 1/64 from where it is
-        rounded (16-bit fixed point); float targets are not clipped.
+        to 0..255; from uint8 without `colour`, levels are off by up to 1/64 before that (16-bit
+        fixed point). Float targets are not clipped.
     colour : (n, C, C + 1) float32, optional
         C-contiguous, finite: source channels (c0 .. cC-1, 1) to output channels, applied after
         interpolation. None leaves the levels as they are.
