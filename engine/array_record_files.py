@@ -4,6 +4,7 @@ import os
 import re
 from typing import Any
 
+from .fork_gate import ForkGate
 from .shard_store import OpenShards, ShardStore, Stamp, check_stamp
 
 # a Riegeli file begins with a fixed chunk, and an ArrayRecord file ends with a block of this size
@@ -15,6 +16,8 @@ _BLOCK = 2**16
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access, by the calling thread
 _BUFFER = 2**15  # bytes of a reader
 _LIBRARY_ERRORS = (RuntimeError, ValueError, IndexError)
+
+_in_library = ForkGate()  # it keeps its decompressors in a pool for all threads, behind a lock
 
 
 class ArrayRecordFile:
@@ -44,10 +47,12 @@ class ArrayRecordFile:
     def __init__(self, path: str, stamp: Stamp) -> None:
         check_stamp(ShardStore().stamp(path), stamp)
         _check_beginning(path)
+        module = array_record_module()
         try:
-            self._reader = array_record_module().ArrayRecordReader(
-                os.fsencode(path), _OPTIONS, file_reader_buffer_size=_BUFFER
-            )
+            with _in_library:
+                self._reader = module.ArrayRecordReader(
+                    os.fsencode(path), _OPTIONS, file_reader_buffer_size=_BUFFER
+                )
         except _LIBRARY_ERRORS as error:
             raise ValueError(_broken(str(error))) from error
         if not self._reader.ok():  # it raises nothing, and has no records
@@ -69,7 +74,8 @@ class ArrayRecordFile:
         """
         try:
             # a range, and not a list of numbers: for that the library looks at all chunks
-            records: list[bytes] = self._reader.read(start, stop)
+            with _in_library:
+                records: list[bytes] = self._reader.read(start, stop)
         except _LIBRARY_ERRORS as error:
             raise ValueError(f"is damaged ({error})") from error
         return records
@@ -81,7 +87,8 @@ class ArrayRecordFile:
     def _why_not(self) -> str:
         """Close the reader, which then says what was wrong."""
         try:
-            self._reader.close()
+            with _in_library:
+                self._reader.close()
         except RuntimeError as error:
             return str(error)
         return ""

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ from fusewarp import (
     SampleError,
     stratified_split,
 )
-from fusewarp.engine import shard_index
+from fusewarp.engine import array_record_files, shard_index
+from fusewarp.engine.shard_store import ShardStore
 from oracles.examples import example, examples, flipped, write_array_record
 from oracles.record_functions import pack, packed, returns, unlabelled
 from oracles.shard_readers import hashes, put_hashes
@@ -228,6 +230,53 @@ def test_forked_children_read_while_the_parents_threads_do(tiles):
             stop.set()
     assert ended == [0] * 30  # None: it hung
     assert [future.result() for future in reading] == [None] * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("call", ["open", "read", "close"])
+def test_a_fork_waits_for_the_library(tiles, monkeypatch, call):
+    """Its pool of decompressors has a lock, which a child would find held for ever."""
+    source = ArrayRecordSource(tiles[1])
+    expected, arrived, go = hashes(source.select([0, 1])), threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, *_, **__):
+            if call == "open":
+                self.wait()
+
+        def wait(self, *_):
+            arrived.set()
+            assert go.wait(60)
+            raise RuntimeError("slow")
+
+        read = close = wait
+
+        def ok(self):
+            return True
+
+        def writer_options_string(self):
+            return ""
+
+    def use_slowly():
+        file = array_record_files.ArrayRecordFile(path, stamp)
+        file.read(0, 1) if call == "read" else file.close()
+
+    path = source.shards[0]
+    stamp = ShardStore().stamp(path)
+    module = SimpleNamespace(ArrayRecordReader=Slow)
+    with monkeypatch.context() as patched, ThreadPoolExecutor(2) as pool:
+        patched.setattr(array_record_files, "array_record_module", lambda: module)
+        using = pool.submit(use_slowly)
+        assert arrived.wait(60)
+        patched.undo()
+        forking = pool.submit(child_reads, source, expected)
+        while array_record_files._in_library._forking is None:  # without the gate, `go` ends it
+            assert not forking.done()
+            time.sleep(0.001)
+        go.set()
+        assert forking.result() == 0
+    assert using.exception() is None or "slow" in str(using.exception())
 
 
 def child_reads(source, expected):
