@@ -8,7 +8,7 @@ import numpy as np
 
 from .codes import CONSTANT, PLACE
 from .compiling import batch_loop, batch_loop_factory
-from .locate import TILE, make_row_locator, row_buffers, touch
+from .locate import TILE, locate_row_at, row_buffers, row_locator, touch
 from .pixel import to_uint8
 from .simd import SPAN, round_to_float16, sample_gray
 from .views import read_only
@@ -30,10 +30,8 @@ def finish_row(levels, factor, addend, row):
 
 
 @batch_loop_factory
-def make_gray_loop(fill_mode):
-    """Compile the loop over a batch for one fill mode."""
-    locate_row = make_row_locator(fill_mode, 1, False)
-    is_constant = fill_mode == CONSTANT
+def make_gray_loop(is_constant):
+    """Compile the loop over a batch; `is_constant`: what lies outside is a constant."""
 
     def warp_gray(
         pixels,
@@ -42,20 +40,19 @@ def make_gray_loop(fill_mode):
         inverse_maps,
         colour,
         cval,
-        bases,
-        offsets,
-        row_weights,
-        col_weights,
+        locator,
+        buffers,
         levels,
         is_outside,
         out,
     ):
         """Warp a batch; the parameters are those of `vector.warp_pixels`.
 
-        `levels`, float32, and `is_outside`, bool, are scratch as long as those of `locate_row`;
+        `levels`, float32, and `is_outside`, bool, are scratch as long as the offsets;
         `out` is (n, h, w). The returned number only keeps `touch` from being left out.
         """
         num_rows, num_cols = out.shape[1:]
+        _, offsets, row_weights, col_weights = buffers
         touched = np.float32(0)
         for n in range(out.shape[0]):
             start = starts[n]
@@ -68,16 +65,8 @@ def make_gray_loop(fill_mode):
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
-                    locate_row(
-                        inverse_maps[n],
-                        out_row,
-                        tile,
-                        tile_cols,
-                        size,
-                        bases,
-                        offsets,
-                        row_weights,
-                        col_weights,
+                    locate_row_at(
+                        locator, inverse_maps[n], out_row, tile, tile_cols, size, 1, buffers
                     )
                     if is_constant:
                         for col in range((tile_cols + SPAN - 1) // SPAN * SPAN):
@@ -107,7 +96,7 @@ def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar,
     """Call the loop for these arguments, which have passed the checks of `warp`."""
     colour = IDENTITY if colour is None else colour
     rows = target[:, 0] if is_planar else target[..., 0]
-    buffers = row_buffers()
-    scratch = np.empty(buffers[1].shape, np.float32), np.empty(buffers[1].shape, np.bool_)
-    loop = make_gray_loop(fill_mode)
-    loop(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, *scratch, rows)
+    locator, buffers = row_locator(fill_mode, False), row_buffers(False)
+    scratch = np.empty(TILE, np.float32), np.empty(TILE, np.bool_)
+    loop = make_gray_loop(fill_mode == CONSTANT)
+    loop(pixels, starts, sizes, inverse_maps, colour, cval, locator, buffers, *scratch, rows)

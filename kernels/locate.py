@@ -1,8 +1,11 @@
 """Where the pixels of an output row come from: the first of the two loops of the fast kernels."""
 
 import threading
+from functools import cache
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from .codes import CONSTANT, MIRROR, NEAREST_EDGE, OUTSIDE, PLACE, REFLECT, WRAP
 from .compiling import batch_loop, batch_loop_factory
@@ -36,10 +39,10 @@ MOST_TOUCHED = 2**22  # bytes; more would not stay in cache
 
 
 class Scratch(threading.local):
-    """The buffers of one thread, by the type of weights."""
+    """The buffers of one thread, by whether weights are in fixed point."""
 
     def __init__(self) -> None:
-        self.buffers: dict[type, tuple[np.ndarray, ...]] = {}
+        self.buffers: dict[bool, tuple[np.ndarray, ...]] = {}
 
 
 SCRATCH = Scratch()
@@ -95,28 +98,28 @@ def lies_inside(base, change, size):
 
 
 @batch_loop_factory
-def make_row_locator(fill_mode, channels, in_fixed_point):
+def make_row_locator(fill_mode, in_fixed_point):
     """Compile `locate_row` for one fill mode: a branch on it in the loop would stop vectors."""
     fold = FOLDS[fill_mode]
     is_constant = fill_mode == CONSTANT
-    pixel_length = np.int32(channels)
     to_stored = to_fixed_weight if in_fixed_point else keep_weight
 
-    def locate_row(
-        inverse_map, out_row, first_col, num_cols, size, bases, offsets, row_weights, col_weights
-    ):
+    def locate_row(inverse_map, out_row, first_col, num_cols, size, channels, buffers):
         """Find where `num_cols` pixels of one output row come from, from `first_col` on.
 
-        `size` is the (height, width) of the source as float32. `offsets`, int32, receive the place
-        in the source of the upper left of 2 x 2 neighbours, in elements, marked where outside;
-        `row_weights` and `col_weights` the shares of the lower and the right ones, float32, or
-        int16 in fixed point. These are TILE long, and whole blocks are computed.
+        `size` is the (height, width) of the source as float32. `buffers` are those of
+        `row_buffers`: `offsets`, int32, receive the place in the source of the upper left of 2 x 2
+        neighbours, in elements, marked where outside; `row_weights` and `col_weights` the shares of
+        the lower and the right ones, float32, or int16 in fixed point. These are TILE long, and
+        whole blocks are computed.
 
         `bases`, (5 * BLOCKS,) float32, is scratch. All bases come first, in a loop of their own:
         a block that computed its own waited for it, which took two thirds of the time. Most blocks
         lie inside the image, where nothing is to be folded.
         """
+        bases, offsets, row_weights, col_weights = buffers
         height, width = size
+        pixel_length = np.int32(channels)
         row_terms, col_terms = fold_terms(height, fill_mode), fold_terms(width, fill_mode)
         row_length = pixel_length * np.int32(width)
         row_map = inverse_map[0, 0], inverse_map[0, 1], inverse_map[0, 2]
@@ -171,6 +174,54 @@ def make_row_locator(fill_mode, channels, in_fixed_point):
     return locate_row
 
 
+def _array(dtype, dimensions=1, is_read_only=False):
+    return types.Array(dtype, dimensions, "C", readonly=is_read_only)
+
+
+# What `locate_row` takes, by the type of weights.
+ARGUMENTS = {
+    weight: (
+        _array(types.float32, 2, is_read_only=True),
+        *(types.intp,) * 3,
+        types.UniTuple(types.float32, 2),
+        types.intp,
+        types.Tuple((_array(types.float32), _array(types.int32), *(_array(weight),) * 2)),
+    )
+    for weight in (types.float32, types.int16)
+}
+
+
+@cache
+def row_locator(fill_mode: int, in_fixed_point: bool) -> int:
+    """Return the address of the compiled `locate_row`.
+
+    The loops over pixels take it as an argument, so that there need not be one of them for each
+    fill mode: compiling, not running, is what they would cost.
+    """
+    arguments = ARGUMENTS[types.int16 if in_fixed_point else types.float32]
+    loop = make_row_locator(fill_mode, in_fixed_point)
+    loop.compile(arguments)
+    compiled = loop.overloads[arguments]
+    name = compiled.fndesc.llvm_func_name
+    return int(compiled.library.get_pointer_to_function(name))
+
+
+@intrinsic
+def locate_row_at(
+    typing_context, locator, inverse_map, out_row, first_col, num_cols, size, channels, buffers
+):
+    """Call the `locate_row` at an address, which `row_locator` gave."""
+    expected = ARGUMENTS[buffers[-1].dtype]
+
+    def codegen(context, builder, sig, args):
+        function_type = context.call_conv.get_function_type(types.none, expected)
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        context.call_conv.call_function(builder, function, types.none, expected, args[1:])
+        return context.get_dummy_value()
+
+    return types.none(types.intp, *expected), codegen
+
+
 @batch_loop
 def find_furthest(offsets, num_cols):
     """Return the furthest of the places that `locate_row` found."""
@@ -212,19 +263,20 @@ def prefetch_ahead(pixels, offsets, num_cols, out_row, ahead):
         prefetch(pixels, np.intp(offsets[col] & np.int32(PLACE)) + ahead)
 
 
-def row_buffers(weight_type: type = np.float32) -> tuple[np.ndarray, ...]:
+def row_buffers(in_fixed_point: bool) -> tuple[np.ndarray, ...]:
     """Return this thread's scratch for `locate_row`: bases, offsets, row and column weights.
 
     Each begins with a cache line: what a vector has stored across two, the processor cannot hand on
     to the next load, and a warp took up to twice as long.
     """
     buffers = SCRATCH.buffers
-    if weight_type not in buffers:
+    if in_fixed_point not in buffers:
         memory = np.empty(4 * 4 * TILE + CACHE_LINE, np.uint8)
         first = -memory.ctypes.data % CACHE_LINE
         parts = np.split(memory[first : first + 4 * 4 * TILE], 4)
-        dtypes = (np.float32, np.int32, weight_type, weight_type)
-        buffers[weight_type] = tuple(
-            part.view(dtype)[:TILE] for part, dtype in zip(parts, dtypes, strict=True)
+        weight = np.int16 if in_fixed_point else np.float32
+        buffers[in_fixed_point] = tuple(
+            part.view(dtype)[:TILE]
+            for part, dtype in zip(parts, (np.float32, np.int32, weight, weight), strict=True)
         )
-    return buffers[weight_type]
+    return buffers[in_fixed_point]

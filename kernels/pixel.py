@@ -11,10 +11,20 @@ image size.
 
 import numpy as np
 from numba import njit
+from numba.core.target_extension import current_target
 
 from .codes import MIRROR, REFLECT, WRAP
 
-pixel_function = njit(inline="always")
+
+def inline_for_cuda(call, caller, callee) -> bool:
+    """Let Numba copy a function into its caller for CUDA only, which cannot call it without a GPU.
+
+    For a CPU LLVM copies it, once compiled: the loops are the same, and compile in half the time.
+    """
+    return bool(current_target() == "cuda")
+
+
+pixel_function = njit(inline=inline_for_cuda, forceinline=True, error_model="numpy", _nrt=False)
 
 BLOCK = 32  # output columns that share one float64 base: the float32 steps from it stay short
 FAR = 4194304.0  # 2**22: whole float32 beyond it plus a short step would no longer be exact

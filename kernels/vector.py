@@ -15,10 +15,11 @@ from .locate import (
     MOST_TOUCHED,
     TILE,
     find_furthest,
-    make_row_locator,
+    locate_row_at,
     places_ahead,
     prefetch_ahead,
     row_buffers,
+    row_locator,
     touch,
 )
 from .pixel import HALF, TOP_LEVEL, ZERO, pixel_function
@@ -140,11 +141,12 @@ STORES = {
 
 
 @batch_loop_factory
-def make_pixel_loop(channels, fill_mode, colours, is_planar):
-    """Compile the loop over a batch for one fill mode, kind of colour matrix and layout."""
-    locate_row = make_row_locator(fill_mode, channels, colours == NONE)
+def make_pixel_loop(channels, is_constant, colours, is_planar):
+    """Compile the loop over a batch for one kind of colour matrix and layout.
+
+    `is_constant`: what lies outside is a constant.
+    """
     lay_out, paint = PAINTS[channels, colours]
-    is_constant = fill_mode == CONSTANT
     samplers = FIXED_SAMPLERS if colours == NONE else SAMPLERS
     sample_pair, sample = samplers[channels, is_constant]
     store = STORES[channels, is_planar]
@@ -156,13 +158,11 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
         inverse_maps,
         colour,
         cval,
-        bases,
-        offsets,
-        row_weights,
-        col_weights,
+        locator,
+        buffers,
         out,
     ):
-        """Warp a batch; the parameters are those of `generic.warp_batch` and of `locate_row`.
+        """Warp a batch; the parameters are those of `generic.warp_batch`, and of `locate_row_at`.
 
         `out` is (n, h, w, C), or (n, C, h, w) if planar; `colour` has one matrix for each image,
         or one for all. Pixels go in pairs, whose loads and stores reach beyond them; one by one
@@ -171,6 +171,7 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
         """
         num_rows, num_cols = out.shape[2:] if is_planar else out.shape[1:3]
         plane = num_rows * num_cols
+        _, offsets, row_weights, col_weights = buffers
         outside = (cval, cval, cval, cval)
         touched = np.float32(0)
         for n in range(out.shape[0]):
@@ -189,16 +190,15 @@ def make_pixel_loop(channels, fill_mode, colours, is_planar):
             for tile in range(0, num_cols, TILE):
                 tile_cols = min(num_cols - tile, TILE)
                 for out_row in range(num_rows):
-                    locate_row(
+                    locate_row_at(
+                        locator,
                         inverse_maps[n],
                         out_row,
                         tile,
                         tile_cols,
                         size,
-                        bases,
-                        offsets,
-                        row_weights,
-                        col_weights,
+                        channels,
+                        buffers,
                     )
                     if not is_touched:
                         prefetch_ahead(src, offsets, tile_cols, out_row, ahead)
@@ -224,14 +224,14 @@ def run(pixels, starts, sizes, inverse_maps, colour, fill_mode, cval, is_planar,
     """Call the loop for these arguments, which have passed the checks of `warp`."""
     channels = target.shape[1 if is_planar else 3]
     colours = kind_of_colours(colour, pixels.dtype, target.dtype)
-    warp_pixels = make_pixel_loop(channels, fill_mode, colours, is_planar)
-    if colours == NONE:
-        buffers = row_buffers(np.int16)
+    warp_pixels = make_pixel_loop(channels, fill_mode == CONSTANT, colours, is_planar)
+    in_fixed_point = colours == NONE
+    if in_fixed_point:
         cval = np.uint8(np.clip(np.floor(cval + HALF), 0, TOP_LEVEL))
-    else:
-        buffers = row_buffers(np.float32)
     colour = IDENTITIES[channels] if colour is None else colour
-    warp_pixels(pixels, starts, sizes, inverse_maps, colour, cval, *buffers, target)
+    locator = row_locator(fill_mode, in_fixed_point)
+    buffers = row_buffers(in_fixed_point)
+    warp_pixels(pixels, starts, sizes, inverse_maps, colour, cval, locator, buffers, target)
 
 
 def kind_of_colours(colour, source, target):

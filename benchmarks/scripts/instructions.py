@@ -59,7 +59,7 @@ def count_pairs(channels: int, source: str, target: str, colours: str) -> int:
     maps = np.eye(2, 3, dtype=np.float32)[np.newaxis]
     warp(image, maps, out, colour=None if colours == NONE else colour)
     marker = "vpmulhrsw" if colours == NONE else "vfmadd"
-    return hottest(make_pixel_loop(channels, NEAREST, colours, False), marker)
+    return hottest(make_pixel_loop(channels, False, colours, False), marker)
 
 
 def count_gray() -> int:
@@ -67,17 +67,17 @@ def count_gray() -> int:
     image = np.zeros((1, 16, 16, 1), np.uint8)
     out = np.empty(image.shape, np.float32)
     warp(image, np.eye(2, 3, dtype=np.float32)[np.newaxis], out)
-    return hottest(make_gray_loop(NEAREST), "vfmadd")
+    return hottest(make_gray_loop(False), "vfmadd")
 
 
 def count_positions(marker: str) -> int:
     """Return the instructions for the positions of 32 pixels; inside, nothing is clamped."""
-    return hottest(make_row_locator(NEAREST, 3, False), marker)
+    return hottest(make_row_locator(NEAREST, False), marker)
 
 
 def fused_positions() -> int:
     """Return how many products are fused with sums: none may, see `locate.lies_inside`."""
-    (assembly,) = make_row_locator(NEAREST, 3, False).inspect_asm().values()
+    (assembly,) = make_row_locator(NEAREST, False).inspect_asm().values()
     return str(assembly).count("vfm") + str(assembly).count("vfnm")
 
 

@@ -30,6 +30,9 @@ ALL_VARIANTS = [
         FILL_CODES, ("float32", "uint8", "float16"), ("HWC", "CHW"), ("plain", "mixed")
     )
 ]
+# Of ALL_VARIANTS: over pixels with and without a constant outside, where from for each fill mode;
+# and two of the generic kind.
+NUM_LOOPS = 2 * 3 * 2 * 2 + len(FILL_CODES) + 2
 
 
 def start(folder, *variants, path=None, **environment):
@@ -77,7 +80,7 @@ def test_loops_of_two_processes_in_one_give_their_own_pixels(tmp_path):
 
     loaded = run(tmp_path, *two)
 
-    assert (loaded.loaded, loaded.compiled) == (2, 0)
+    assert (loaded.loaded, loaded.compiled) == (3, 0)  # a loop over pixels, and where from, twice
     assert loaded.pixels == truth.pixels
     assert len(set(truth.pixels.values())) == 2
 
@@ -96,11 +99,11 @@ def test_every_variant_from_any_process_gives_the_pixels_of_a_fresh_compile(tmp_
             half = shutil.copytree(tmp_path, tmp_path.with_name("half"))
             mixed = run(half, *reversed(variants))
             assert mixed.pixels == truth.pixels
-            assert min(mixed.loaded, mixed.compiled) > 20
+            assert min(mixed.loaded, mixed.compiled) >= 5
 
     for order in (variants, variants[::-1], rng.sample(variants, len(variants))):
         loaded = run(tmp_path, *order)
-        assert (loaded.loaded, loaded.compiled) == (len(variants), 0)
+        assert (loaded.loaded, loaded.compiled) == (NUM_LOOPS, 0)
         assert loaded.pixels == truth.pixels
 
 
@@ -234,17 +237,17 @@ def test_a_long_compile_is_said_once_and_only_where_it_happens(tmp_path):
 
 
 def test_the_same_arguments_are_the_same_loop():
-    assert make_pixel_loop(3, 2, FULL, False) is make_pixel_loop(3, 2, FULL, False)
+    assert make_pixel_loop(3, True, FULL, False) is make_pixel_loop(3, True, FULL, False)
 
 
 def test_variants_are_named_after_all_their_arguments():
     codes, flags, colours = FILL_CODES.values(), (True, False), (NONE, DIAGONAL, FULL)
-    loops = [make_row_locator(code, 3, flag) for code, flag in product(codes, flags)]
-    loops += [make_pixel_loop(3, *each) for each in product(codes, colours, flags)]
+    loops = [make_row_locator(*each) for each in product(codes, flags)]
+    loops += [make_pixel_loop(3, *each) for each in product(flags, colours, flags)]
     names = [loop.py_func.__qualname__ for loop in loops]
-    assert len(set(names)) == len(loops) == 40
+    assert len(set(names)) == len(loops) == 22
     assert names[-1].startswith(
-        "make_pixel_loop.warp_pixels__channels_3__fill_mode_4__colours_full"
+        "make_pixel_loop.warp_pixels__channels_3__is_constant_False__colours_full"
     )
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import fusewarp.kernels
 
 HOMES = {
-    "pixel.py": ['pixel_function = njit(inline="always")'],
+    "pixel.py": [
+        "pixel_function = "
+        'njit(inline=inline_for_cuda, forceinline=True, error_model="numpy", _nrt=False)'
+    ],
     "compiling.py": [
         'compile_batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
         "compile_sum_loop = "

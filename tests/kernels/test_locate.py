@@ -25,10 +25,10 @@ if config.DISABLE_JIT:
 
 def located(inverse_map, row, first, count, size, fill_code):
     """Return offsets, row weights and column weights by the compiled loop."""
-    buffers = row_buffers()
+    buffers = row_buffers(False)
     size = tuple(np.float32(length) for length in size)
-    locate_row = make_row_locator(fill_code, 3, False)
-    locate_row(inverse_map, row, first, count, size, *buffers)
+    locate_row = make_row_locator(fill_code, False)
+    locate_row(inverse_map, row, first, count, size, 3, buffers)
     return [buffer[:count].copy() for buffer in buffers[1:]]
 
 
