@@ -99,7 +99,7 @@ def test_every_variant_from_any_process_gives_the_pixels_of_a_fresh_compile(tmp_
             half = shutil.copytree(tmp_path, tmp_path.with_name("half"))
             mixed = run(half, *reversed(variants))
             assert mixed.pixels == truth.pixels
-            assert min(mixed.loaded, mixed.compiled) >= 5
+            assert min(mixed.loaded, mixed.compiled) >= 3
 
     for order in (variants, variants[::-1], rng.sample(variants, len(variants))):
         loaded = run(tmp_path, *order)
@@ -184,8 +184,9 @@ def test_a_damaged_file_is_replaced(tmp_path):
     variant = PLAIN["nearest"]
     first = run(tmp_path, variant)
     files = kernels_in(tmp_path)
-    assert len(files) == 2
-    for file, content in zip(files, (b"", files[1].read_bytes()[:-1]), strict=True):
+    whole = [file.read_bytes() for file in files]
+    other_end = bytes([whole[2][-1] ^ 1])
+    for file, content in zip(files, (b"", whole[1][:-1], whole[2][:-1] + other_end), strict=True):
         file.write_bytes(content)
 
     again = run(tmp_path, variant)
