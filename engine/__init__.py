@@ -2,6 +2,7 @@
 
 from .array_record_source import ArrayRecordSource
 from .augmenter import Augmenter
+from .batch import Batch, Skipped
 from .block_order import BlockShuffle
 from .cuda_memory import DeviceMemoryError
 from .device_batch import DeviceBatch
@@ -15,7 +16,7 @@ from .leakage import (
     find_leaks,
     group_copies,
 )
-from .loader import Batch, Loader, Skipped
+from .loader import Loader
 from .mixing import ConcatSource, WeightedShuffle
 from .packed import PackedSource
 from .parquet_source import ParquetSource

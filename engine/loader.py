@@ -4,53 +4,25 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .affine import Size
 from .augmenter import Augmenter
+from .batch import Batch, BatchInWork, PlannedBatch, Skipped
 from .cached import CachedSource, CacheInfo
-from .decode import Decoded, Extent, Room
 from .device_decode import DecoderInfo, DeviceDecoder, EncodedBatch
 from .errors import SampleError
 from .order import EpochOrder, Even, Order, Shuffle, shard_length
 from .plan import Plan
-from .sources import Located, Source, checked_ids
-from .threads import Job, Lane, run_slices
-
-DecodeInto = Callable[[int, Extent, Room], Decoded | None]
+from .sources import Source, checked_ids
+from .threads import Lane, run_slices
 
 _PLANNED_SAMPLES = 1024
 _SLICES_PER_THREAD = 2  # a thread that is done goes on with the next batch
-
-
-class Batch(NamedTuple):
-    """One batch; every field has one entry per picture.
-
-    Attributes
-    ----------
-    images : (n, h, w, C) or (n, C, h, w) array, or a `DeviceBatch` of that shape
-        64-byte aligned and the consumer's own: it is not written to again while anyone holds it.
-    labels, weights : (n, ...) arrays or None
-    sample_ids : (n,) int64
-    """
-
-    images: Any
-    labels: NDArray[Any] | None
-    weights: NDArray[Any] | None
-    sample_ids: NDArray[np.int64]
-
-
-class Skipped(NamedTuple):
-    """A sample that was left out, and why."""
-
-    sample_id: int
-    name: str
-    message: str
 
 
 class Loader:
@@ -237,7 +209,7 @@ class Loader:
             If a sample cannot be read, with ``on_error="raise"``.
         """
         ids = checked_ids(sample_ids, len(self.source))
-        work = _BatchInWork(self, _PlannedBatch(epoch, 0, ids, self._plan_of(ids, epoch)))
+        work = self._work_on(PlannedBatch(epoch, 0, ids, self._plan_of(ids, epoch)))
         run_slices(work.load_slice, len(ids), self.augmenter.threads)
         self._collect_skipped(work)
         return work.batch()
@@ -333,7 +305,7 @@ class Loader:
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
         lane = Lane(self.augmenter.threads)
-        started: deque[_BatchInWork] = deque()
+        started: deque[BatchInWork] = deque()
         planned = self._planned()
         epoch = _EpochTally()
         try:
@@ -355,7 +327,7 @@ class Loader:
         finally:
             lane.cancel()
 
-    def _planned(self) -> Iterator["_PlannedBatch"]:
+    def _planned(self) -> Iterator[PlannedBatch]:
         """Yield what is to be done, from the loader's position on.
 
         Several batches are planned at once: most of the cost of a small plan is NumPy's calls.
@@ -379,13 +351,13 @@ class Loader:
 
     def _plan_steps(
         self, order: Order, epoch: int, start: int, stop: int
-    ) -> Iterator["_PlannedBatch"]:
+    ) -> Iterator[PlannedBatch]:
         size = self.batch_size
         ids = order.ids(start * size, stop * size)
         plan = self._plan_of(ids, epoch)
         for step in range(start, stop):
             rows = slice((step - start) * size, (step - start + 1) * size)
-            yield _PlannedBatch(epoch, step, ids[rows], plan.part(rows))
+            yield PlannedBatch(epoch, step, ids[rows], plan.part(rows))
 
     def _plan_of(self, sample_ids: NDArray[np.int64], epoch: int) -> Plan:
         return self.augmenter.plan(
@@ -396,14 +368,26 @@ class Loader:
             source_dtype=self.source.dtype,
         )
 
-    def _start(self, lane: Lane, planned: "_PlannedBatch") -> "_BatchInWork":
-        work = _BatchInWork(self, planned)
+    def _start(self, lane: Lane, planned: PlannedBatch) -> BatchInWork:
+        work = self._work_on(planned)
         count = len(planned.sample_ids)
         slice_size = max(1, count // (lane.threads * _SLICES_PER_THREAD))
         work.job = lane.start(work.load_slice, count, slice_size)
         return work
 
-    def _wait_for(self, work: "_BatchInWork", iteration: int) -> Batch:
+    def _work_on(self, planned: PlannedBatch) -> BatchInWork:
+        source, augmenter, count = self.source, self.augmenter, len(planned.sample_ids)
+        shape = augmenter.batch_shape(count, self.image_size, source.channels)
+        return BatchInWork(
+            planned,
+            source,
+            augmenter,
+            self._buffers.empty(shape, augmenter.dtype),
+            encoded=None if self._decoder is None else EncodedBatch(self._decoder, count),
+            may_skip=self.on_error == "skip",
+        )
+
+    def _wait_for(self, work: BatchInWork, iteration: int) -> Batch:
         self._refuse_given_up(iteration)
         work.job.wait()
         self._collect_skipped(work)
@@ -411,12 +395,12 @@ class Loader:
         self._epoch, self._step = (work.epoch + 1, 0) if last else (work.epoch, work.step + 1)
         return work.batch()
 
-    def _collect_skipped(self, work: "_BatchInWork") -> None:
+    def _collect_skipped(self, work: BatchInWork) -> None:
         if work.skipped:
             known = {skipped.sample_id for skipped in self.skipped}
             self.skipped += [skip for skip in sorted(work.skipped) if skip.sample_id not in known]
 
-    def _is_last(self, work: "_BatchInWork") -> bool:
+    def _is_last(self, work: BatchInWork) -> bool:
         return work.step + 1 == len(self)
 
     def _refuse_given_up(self, iteration: int) -> None:
@@ -457,13 +441,13 @@ class _EpochTally:
         self.num_batches, self.num_samples = 0, 0
         self.skipped: list[Skipped] = []
 
-    def add(self, work: "_BatchInWork", batch: Batch) -> None:
+    def add(self, work: BatchInWork, batch: Batch) -> None:
         """Count one batch."""
         self.num_batches += 1
         self.num_samples += len(batch.sample_ids)
         self.skipped += work.skipped
 
-    def close(self, work: "_BatchInWork", num_batches: int) -> None:
+    def close(self, work: BatchInWork, num_batches: int) -> None:
         """Warn of what was skipped, or raise if a whole epoch gave not one sample."""
         if not self.skipped:
             return
@@ -475,121 +459,6 @@ class _EpochTally:
             f"out, {first.name} the first of them. `loader.skipped` lists all, with the reasons.",
             stacklevel=3,
         )
-
-
-class _PlannedBatch(NamedTuple):
-    """What a batch will be."""
-
-    epoch: int
-    step: int
-    sample_ids: NDArray[np.int64]
-    plan: Plan
-
-
-class _BatchInWork:
-    """One batch while its slices are being loaded: a buffer, a plan, and what failed."""
-
-    job: Job
-
-    def __init__(self, loader: Loader, planned: _PlannedBatch) -> None:
-        source, augmenter = loader.source, loader.augmenter
-        self.epoch, self.step, self.sample_ids, self._plan = planned
-        self.skipped: list[Skipped] = []
-        self._source, self._augmenter = source, augmenter
-        self._may_skip = loader.on_error == "skip"
-        shape = augmenter.batch_shape(len(self.sample_ids), loader.image_size, source.channels)
-        self._images = loader._buffers.empty(shape, augmenter.dtype)
-        self._encoded: EncodedBatch | None = None  # only if a device decodes
-        if loader._decoder is not None:
-            self._encoded = EncodedBatch(loader._decoder, len(self.sample_ids))
-
-    def load_slice(self, start: int, stop: int) -> None:
-        """Read and warp some of the batch's pictures; runs on a pool thread."""
-        if self._encoded is not None:
-            self._load_encoded(self._encoded, start, stop)
-            return
-        locate = getattr(self._source, "locate", None)
-        located = locate(self.sample_ids[start:stop]) if locate is not None else None
-        if located is not None:
-            rows = slice(start, stop)
-            self._augmenter.warp_located(located, self._plan, rows, self._images)
-            return
-        read_into = getattr(self._source, "read_into", _read_instead)
-        self._load(range(start, stop), lambda row, *how: read_into(self._id_of(row), *how))
-
-    def _load_encoded(self, encoded: EncodedBatch, start: int, stop: int) -> None:
-        """Read some pictures; whoever reads the last has all decoded that are for the device."""
-
-        def warp(located: Located, rows: slice) -> None:
-            self._augmenter.warp_decoded(located, self._plan, rows, self._images)
-
-        for_host = []
-        with encoded.using_device():
-            for row in range(start, stop):
-                with self._noting(row):
-                    if not encoded.read(row, self._id_of(row)):
-                        for_host.append(row)
-        self._load(for_host, encoded.decode_on_host)
-        if encoded.is_complete(stop - start):
-            self._load(encoded.decode(warp), encoded.decode_on_host)
-
-    def _load(self, rows: Sequence[int], decode_into: DecodeInto) -> None:
-        """Decode and warp pictures by way of the host's memory."""
-        if not rows:
-            return
-        with self._augmenter.staging(self._plan, self._images, self._source.dtype) as staging:
-            useful = self._plan.useful_sizes[rows].tolist()
-            for row, min_size in zip(rows, useful, strict=True):
-                with self._noting(row):
-                    decoded = decode_into(row, min_size, staging.room)
-                    if decoded is None:
-                        staging.copy(row, self._checked_read(self._id_of(row)))
-                    else:
-                        staging.add(row, *decoded)
-
-    @contextmanager
-    def _noting(self, row: int) -> Iterator[None]:
-        """Note that a picture cannot be read, if it may be skipped."""
-        try:
-            yield
-        except (SampleError, OSError) as error:
-            if not self._may_skip:
-                raise
-            sample_id = self._id_of(row)
-            name = self._source.names[sample_id]
-            self.skipped.append(Skipped(sample_id, name, str(error)))
-
-    def _id_of(self, row: int) -> int:
-        return int(self.sample_ids[row])
-
-    def _checked_read(self, sample_id: int) -> NDArray[Any]:
-        source = self._source
-        image = source.read(sample_id, self._augmenter.useful_size)
-        if image.ndim != 3 or image.shape[2] != source.channels or image.dtype != source.dtype:
-            raise SampleError(
-                f"{source.names[sample_id]} is {image.dtype} of shape {image.shape}; the source "
-                f"promises (height, width, {source.channels}) {source.dtype}."
-            )
-        return image
-
-    def batch(self) -> Batch:
-        """Return the finished batch, without the rows that were skipped."""
-        ids, kept = self.sample_ids, None
-        if self.skipped:
-            failed = [skipped.sample_id for skipped in self.skipped]
-            kept = ~np.isin(ids, failed)
-            ids = ids[kept]
-        labels, weights = self._source.labels, self._source.weights
-        return Batch(
-            self._augmenter.finished(self._images, kept),
-            None if labels is None else labels[ids],
-            None if weights is None else weights[ids],
-            ids,
-        )
-
-
-def _read_instead(sample_id: int, min_size: Extent, room: Room) -> None:
-    """Be the `read_into` of a source that has none."""
 
 
 def _device_decoder(decode_on: Any, source: Any, augmenter: Augmenter) -> DeviceDecoder | None:

@@ -10,7 +10,6 @@ from itertools import product
 
 import numpy as np
 
-from .codes import FILL_CODES
 from .compiling import TALLY, NotKeptError, Tally, loading_only
 from .fitting import fit_maps
 from .grid import take_grid
@@ -24,7 +23,7 @@ DTYPES = ("float32", "uint8", "float16")
 LAYOUTS = ("HWC", "CHW")
 # None, or what a colour matrix is filled with: a full matrix mixes channels.
 COLOURS = {"none": None, "plain": 0.0, "mixed": 1.0}
-OTHER_FILL_MODES = ("nearest", "constant", "reflect")
+FOLDING = ("reflect", "wrap", "mirror")
 OTHER_IMAGES = ((1, "uint8"), (4, "uint8"), (1, "float32"), (3, "float32"))
 
 
@@ -66,19 +65,27 @@ def rgb_calls(fill_mode: str) -> Iterator[Call]:
             yield warp_call(3, "uint8", target, fill_mode, layout, colours)
         if is_default or target == "float32":
             yield warp_call(3, "uint8", target, fill_mode, layout, "mixed")
-    if is_default:
-        yield warp_call(3, "uint8", "uint8", fill_mode, "HWC", "plain")
+    yield warp_call(3, "uint8", "uint8", fill_mode, "HWC", "plain")
+
+
+def folding_calls() -> Iterator[Call]:
+    """Fold at the edges, in float32 and fixed point; loops over pixels are as for "nearest"."""
+    for fill_mode in FOLDING:
+        yield warp_call(3, "uint8", "float32", fill_mode)
+        yield warp_call(3, "uint8", "uint8", fill_mode, colours="none")
 
 
 def other_calls() -> Iterator[Call]:
-    """Warp gray, RGBA and float images, pick the nearest pixel, and do what follows a warp."""
-    for (channels, source), fill_mode in product(OTHER_IMAGES, OTHER_FILL_MODES):
+    """Warp gray, RGBA and float images."""
+    for (channels, source), fill_mode in product(OTHER_IMAGES, ("nearest", "constant")):
         yield warp_call(channels, source, "float32", fill_mode)
     yield warp_call(3, "float32", "float32", layout="CHW")
+
+
+def nearest_calls() -> Iterator[Call]:
+    """Warp to the nearest pixel."""
     for target in ("float32", "uint8"):
         yield warp_call(3, "uint8", target, interpolation="nearest")
-    yield from level_calls()
-    yield from reduce_calls()
 
 
 def level_calls() -> Iterator[Call]:
@@ -109,9 +116,15 @@ def reduce_calls() -> Iterator[Call]:
         yield f"reduce {dtype}", call
 
 
+# The longest first: each is a process's work.
 GROUPS: dict[str, Callable[[], Iterator[Call]]] = {
-    "gray, RGBA, float images; levels; nearest pixels": other_calls,
-    **{f"RGB, fill mode {mode}": partial(rgb_calls, mode) for mode in FILL_CODES},
+    "RGB, edges repeated": partial(rgb_calls, "nearest"),
+    "averaging": reduce_calls,
+    "gray, RGBA, float images": other_calls,
+    "RGB, a constant outside": partial(rgb_calls, "constant"),
+    "levels": level_calls,
+    "nearest pixels": nearest_calls,
+    "reflect, wrap, mirror": folding_calls,
 }
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from ...engine import Augmenter, Loader
-from ...engine.loader import _BatchInWork, _PlannedBatch
+from ...engine.batch import BatchInWork, PlannedBatch
 
 
 class StridedLoader(Loader):
@@ -36,10 +36,10 @@ class StridedLoader(Loader):
             decode_on=loader.decode_on,
         )
 
-    def _planned(self) -> Iterator[_PlannedBatch]:
+    def _planned(self) -> Iterator[PlannedBatch]:
         return islice(super()._planned(), self._index, None, self._count)
 
-    def _is_last(self, work: _BatchInWork) -> bool:
+    def _is_last(self, work: BatchInWork) -> bool:
         return work.step + self._count >= len(self)
 
 

@@ -27,7 +27,7 @@ options = dict(rotation_range=30, width_shift_range=0.1, zoom_range=0.2, horizon
 kinds = [(1, np.uint8), (3, np.uint8), (4, np.uint8), (1, np.float32), (3, np.float32)]
 for channels, dtype in kinds:
     images = np.random.default_rng(0).integers(0, 256, (8, 20, 30, channels)).astype(dtype)
-    for fill_mode in ("nearest", "constant", "reflect"):
+    for fill_mode in ("nearest", "constant", "reflect", "wrap"):
         augmenter = Augmenter(Policy(**options, fill_mode=fill_mode, rescale=1 / 255))
         next(iter(Loader(ArraySource(images), augmenter, batch_size=8)))
         next(ImageDataGenerator(**options, fill_mode=fill_mode).flow(images, batch_size=8))
@@ -64,7 +64,7 @@ def test_after_warmup_usual_work_compiles_nothing(folder):
     work = python("-c", USUAL_WORK)
 
     assert (before.returncode, done.returncode, after.returncode) == (1, 0, 0), done.stderr
-    assert before.stdout.count("missing: warp") > 50
+    assert before.stdout.count("missing: warp") > 30
     assert before.stderr.count("\n") == 1
     assert done.stderr == ""
     kernels = len(list(folder.glob("*/*.kernel")))
