@@ -24,10 +24,12 @@ from numba.core.serialize import dumps
 
 from . import cache
 
-# Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time.
-compile_batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)
+# Without `_nrt=False` Numba counts references to the arrays for each pixel: half of the time. And
+# nobody calls them from C, which would ask for another function to be compiled.
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+compile_batch_loop = njit(**OPTIONS)
 # For sums in float64 only: in any order, they take a fifth of the time.
-compile_sum_loop = njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})
+compile_sum_loop = njit(**OPTIONS, fastmath={"reassoc", "nsz"})
 
 LOGGER = logging.getLogger("fusewarp")
 SECONDS_WORTH_SAYING = 1.0

@@ -24,7 +24,15 @@ def inline_for_cuda(call, caller, callee) -> bool:
     return bool(current_target() == "cuda")
 
 
-pixel_function = njit(inline=inline_for_cuda, forceinline=True, error_model="numpy", _nrt=False)
+# Without wrappers: nobody calls them from Python, and each takes as long as the function itself.
+pixel_function = njit(
+    inline=inline_for_cuda,
+    forceinline=True,
+    error_model="numpy",
+    _nrt=False,
+    no_cfunc_wrapper=True,
+    no_cpython_wrapper=True,
+)
 
 BLOCK = 32  # output columns that share one float64 base: the float32 steps from it stay short
 FAR = 4194304.0  # 2**22: whole float32 beyond it plus a short step would no longer be exact

@@ -6,14 +6,10 @@ from pathlib import Path
 import fusewarp.kernels
 
 HOMES = {
-    "pixel.py": [
-        "pixel_function = "
-        'njit(inline=inline_for_cuda, forceinline=True, error_model="numpy", _nrt=False)'
-    ],
+    "pixel.py": ["pixel_function = njit("],
     "compiling.py": [
-        'compile_batch_loop = njit(nogil=True, error_model="numpy", _nrt=False)',
-        "compile_sum_loop = "
-        'njit(nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "nsz"})',
+        "compile_batch_loop = njit(**OPTIONS)",
+        'compile_sum_loop = njit(**OPTIONS, fastmath={"reassoc", "nsz"})',
     ],
     "cuda.py": ["    @cuda.jit", "    @cuda.jit"],
 }

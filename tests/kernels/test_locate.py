@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config
+from numba import config, njit
 
 from fusewarp.kernels import warp
 from fusewarp.kernels.codes import CONSTANT, FILL_CODES, PLACE
@@ -32,26 +32,31 @@ def located(inverse_map, row, first, count, size, fill_code):
     return [buffer[:count].copy() for buffer in buffers[1:]]
 
 
-def one_by_one(inverse_map, row, first, count, size, fill_code):
-    """Return places, both weights, and whether it lies outside, by the plain functions."""
-    places, weights, marks = [], ([], []), []
-    for col in range(count):
-        ends = []
-        for axis in range(2):
-            length = np.float32(size[axis])
-            start = first + col // BLOCK * BLOCK
-            base = block_base.py_func(inverse_map, axis, row, start)
-            base = tuple(np.float32(part) for part in base)  # Numba gives Python's numbers back
-            step = np.float32(col % BLOCK)
-            index, weight = step_from_base.py_func(base, inverse_map[axis, 1], step)
-            ends.append(bool(is_outside.py_func(index, weight, length)))
-            terms = fold_terms.py_func(length, fill_code)
-            folded = fold_coordinate.py_func(index, weight, terms, fill_code)
-            weights[axis].append(folded[1])
-            places.append(int(folded[0]))
-        marks.append(any(ends))
-    places = np.array(places).reshape(-1, 2) @ [3 * size[1], 3]
-    return places, *weights, np.array(marks)
+@njit(error_model="numpy")
+def find_one(inverse_map, axis, row, col, length, fill_code):
+    """Return index and weight of one pixel along one axis, and whether it lies outside."""
+    base = block_base(inverse_map, axis, row, col // BLOCK * BLOCK)
+    step = np.float32(col % BLOCK)
+    index, weight = step_from_base(base, inverse_map[axis, 1], step)
+    outside = is_outside(index, weight, length)
+    index, weight = fold_coordinate(index, weight, fold_terms(length, fill_code), fill_code)
+    return index, weight, outside
+
+
+def one_by_one(inverse_map, row, count, size, fill_code):
+    """Return places, both weights, and whether it lies outside, by the functions of a pixel."""
+    found = np.array(
+        [
+            [
+                find_one(inverse_map, axis, row, col, np.float32(size[axis]), fill_code)
+                for axis in range(2)
+            ]
+            for col in range(count)
+        ]
+    )  # (count, 2, 3)
+    places = found[:, :, 0].astype(np.int64) @ [3 * size[1], 3]
+    row_weights, col_weights = found[:, :, 1].T.astype(np.float32)
+    return places, row_weights, col_weights, found[:, :, 2].any(axis=1)
 
 
 @settings(deadline=None, max_examples=150)
@@ -65,9 +70,8 @@ def one_by_one(inverse_map, row, first, count, size, fill_code):
 )
 def test_rows_are_where_the_pixel_functions_say(fill_code, size, linear, shift, row, count):
     inverse_map = np.array([[*linear[:2], shift[0]], [*linear[2:], shift[1]]], np.float32)
-    case = (inverse_map, row, 0, count, size, fill_code)
-    offsets, *weights = located(*case)
-    places, *expected, marks = one_by_one(*case)
+    offsets, *weights = located(inverse_map, row, 0, count, size, fill_code)
+    places, *expected, marks = one_by_one(inverse_map, row, count, size, fill_code)
     np.testing.assert_array_equal(offsets & PLACE, places)
     np.testing.assert_array_equal(offsets < 0, marks & (fill_code == CONSTANT))
     for axis in range(2):
