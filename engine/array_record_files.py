@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from .fork_gate import ForkGate
-from .shard_store import OpenShards, ShardStore, Stamp, check_stamp
+from .shard_store import ChangedError, OpenShards, ShardStore, Stamp, check_stamp
 
 # a Riegeli file begins with a fixed chunk, and an ArrayRecord file ends with a block of this size
 _BEGINNING = bytes.fromhex(
@@ -58,7 +58,11 @@ class ArrayRecordFile:
         if not self._reader.ok():  # it raises nothing, and has no records
             raise ValueError(_broken(self._why_not()))
         self.group_size = _group_size(self._reader.writer_options_string() or "")
-        check_stamp(ShardStore().stamp(path), stamp)
+        try:
+            check_stamp(ShardStore().stamp(path), stamp)
+        except (ChangedError, OSError):
+            self.close()
+            raise
 
     def __len__(self) -> int:
         """Return how many records it has."""

@@ -87,6 +87,11 @@ class Kind(NamedTuple):
 
 
 if config.ENABLE_CUDASIM:
+    if not config.DISABLE_JIT:
+        raise RuntimeError(
+            "Numba's simulator of CUDA runs plain Python: set NUMBA_DISABLE_JIT=1 as well as "
+            "NUMBA_ENABLE_CUDASIM=1."
+        )
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
     def float_bits(value):

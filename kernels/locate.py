@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 from numba import types
+from numba.core.cgutils import if_unlikely
 from numba.extending import intrinsic
 
 from .codes import CONSTANT, MIRROR, NEAREST_EDGE, OUTSIDE, PLACE, REFLECT, WRAP
@@ -216,7 +217,10 @@ def locate_row_at(
     def codegen(context, builder, sig, args):
         function_type = context.call_conv.get_function_type(types.none, expected)
         function = builder.inttoptr(args[0], function_type.as_pointer())
-        context.call_conv.call_function(builder, function, types.none, expected, args[1:])
+        call = context.call_conv
+        status, _ = call.call_function(builder, function, types.none, expected, args[1:])
+        with if_unlikely(builder, status.is_error):  # bounds checks, where they are on
+            call.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.none(types.intp, *expected), codegen

@@ -19,17 +19,19 @@ from .codes import MIRROR, REFLECT, WRAP
 def inline_for_cuda(call, caller, callee) -> bool:
     """Let Numba copy a function into its caller for CUDA only, which cannot call it without a GPU.
 
-    For a CPU LLVM copies it, once compiled: the loops are the same, and compile in half the time.
+    For a CPU LLVM copies it, once compiled: the loops are the same, and compile faster.
     """
     return bool(current_target() == "cuda")
 
 
-# Without wrappers: nobody calls them from Python, and each takes as long as the function itself.
+# Without wrappers, each of which takes as long as the function itself. So a call from Python
+# crashes the interpreter: tests call them from compiled functions.
 pixel_function = njit(
     inline=inline_for_cuda,
     forceinline=True,
     error_model="numpy",
     _nrt=False,
+    fastmath=False,  # or it would be that of the loop which comes first
     no_cfunc_wrapper=True,
     no_cpython_wrapper=True,
 )

@@ -22,8 +22,8 @@ MOST = {
     "RGBA uint8 to uint8": 35,
     "RGB float32 to float32": 53,
     "gray uint8 to float32": 79,
-    "positions inside": 91,
-    "positions to be clamped": 209,
+    "positions inside": 89,
+    "positions to be clamped": 190,
 }
 
 

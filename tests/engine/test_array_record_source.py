@@ -268,13 +268,16 @@ def test_a_fork_waits_for_the_library(tiles, monkeypatch, call):
     with monkeypatch.context() as patched, ThreadPoolExecutor(2) as pool:
         patched.setattr(array_record_files, "array_record_module", lambda: module)
         using = pool.submit(use_slowly)
-        assert arrived.wait(60)
-        patched.undo()
-        forking = pool.submit(child_reads, source, expected)
-        while array_record_files._in_library._forking is None:  # without the gate, `go` ends it
-            assert not forking.done()
-            time.sleep(0.001)
-        go.set()
+        try:
+            assert arrived.wait(60)
+            assert array_record_files._in_library._inside
+            patched.undo()
+            forking = pool.submit(child_reads, source, expected)
+            while not array_record_files._in_library._forking:
+                assert not forking.done()
+                time.sleep(0.001)
+        finally:
+            go.set()
         assert forking.result() == 0
     assert using.exception() is None or "slow" in str(using.exception())
 

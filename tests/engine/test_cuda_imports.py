@@ -1,6 +1,7 @@
 """That CUDA is asked for before it is touched, and what is said where there is none."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_nothing_of_others_is_imported_unasked(code):
     code += f"; import sys; print([name for name in {OUTSIDERS} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_simulator_is_refused_with_the_compiler_on():
+    """A compiled function of a pixel, called from the simulator's Python, would crash it."""
+    pytest.importorskip("numba_cuda", reason="the simulator comes with numba-cuda")
+    code = "import fusewarp; fusewarp.Augmenter(fusewarp.Policy(), device='cuda')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "set NUMBA_DISABLE_JIT=1 as well" in done.stderr.splitlines()[-1]
 
 
 def test_without_a_driver_the_remedy_is_named():

@@ -1,6 +1,7 @@
 """Forks wait for calls that they must not interrupt, and for nothing else."""
 
 import os
+import signal
 import threading
 import time
 
@@ -35,7 +36,7 @@ def somebody_inside():
     thread.join()
 
 
-def ended(child: int) -> int:
+def ended(child: int) -> int | None:
     """Return the exit code of a child, and None of one that hung."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -74,7 +75,7 @@ def test_a_fork_waits_until_nobody_is_inside_and_the_child_goes_in(somebody_insi
 
 def test_nobody_goes_in_while_a_fork_waits(somebody_inside):
     thread, children = fork_in_a_thread()
-    while gate._forking is None:
+    while not gate._forking:
         time.sleep(0.001)
     went_in = threading.Event()
 
@@ -96,7 +97,7 @@ def test_who_is_inside_may_go_in_again_while_a_fork_waits_and_fork():
     with gate:
         assert ended(child_goes_in()) == 7
         thread, children = fork_in_a_thread()
-        while gate._forking is None:
+        while not gate._forking:
             time.sleep(0.001)
         with gate:
             assert children == []
@@ -117,3 +118,48 @@ def test_a_fork_does_not_wait_for_ever(somebody_inside, monkeypatch):
     monkeypatch.setattr(fork_gate, "_LONGEST_WAIT", 0.2)
     assert ended(child_goes_in()) == 7
     assert not somebody_inside.is_set()
+
+
+def test_nobody_waits_for_ever_to_go_in(somebody_inside, monkeypatch):
+    monkeypatch.setattr(fork_gate, "_LONGEST_WAIT", 0.2)
+    gate._close()
+    try:
+        thread = threading.Thread(target=gate.__enter__)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+    finally:
+        gate._open()
+        gate._inside.clear()
+
+
+def test_a_handler_forks_while_its_thread_waits_to_fork(somebody_inside):
+    children = []
+
+    def interrupt():
+        while not gate._forking:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        time.sleep(0.2)
+        somebody_inside.set()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: children.append(child_goes_in()))
+    try:
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        children.append(child_goes_in())
+        interrupting.join(60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [ended(child) for child in children] == [7, 7]
+    assert not gate._forking
+
+
+def test_a_child_goes_on_inside_and_its_threads_fork():
+    with gate:
+        child = os.fork()
+    if child == 0:
+        thread, children = fork_in_a_thread()
+        thread.join(60)
+        os._exit(9 if [ended(each) for each in children] == [7] and not gate._inside else 1)
+    assert ended(child) == 9

@@ -1,4 +1,7 @@
-"""Where the pixels of a row come from: to the last bit what the pixel functions say one by one."""
+"""Where the pixels of a row come from: to the last bit what the pixel functions say one by one.
+
+Both are compiled; `make test-nojit` compares the same functions as plain Python with SciPy.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, njit
 
-from fusewarp.kernels import warp
+from fusewarp.kernels import vector, warp
 from fusewarp.kernels.codes import CONSTANT, FILL_CODES, PLACE
 from fusewarp.kernels.locate import TILE, make_row_locator, row_buffers
 from fusewarp.kernels.pixel import (
@@ -86,6 +89,15 @@ def test_blocks_at_the_very_edge_are_folded():
         offsets, _, col_weights = located(identity, 2, 0, 64, size, FILL_CODES["mirror"])
         cols = np.abs((np.arange(64) + last) % (2 * last) - last)
         np.testing.assert_array_equal(offsets // 3 - 2 * (last + 1) + col_weights, cols)
+
+
+@pytest.mark.skipif(not config.BOUNDSCHECK, reason="needs NUMBA_BOUNDSCHECK=1")
+def test_what_bounds_checks_find_in_locate_row_is_raised(monkeypatch):
+    bases, *others = row_buffers(False)
+    monkeypatch.setattr(vector, "row_buffers", lambda _: (bases[:8], *others))
+    image, out = np.zeros((1, 9, 9, 3), np.uint8), np.empty((1, 9, 9, 3), np.float32)
+    with pytest.raises(IndexError):
+        warp(image, np.eye(2, 3, dtype=np.float32)[np.newaxis], out)
 
 
 @pytest.mark.parametrize("numbers", [1e30, -1e30, 3e38])
