@@ -57,6 +57,13 @@ def child_goes_in() -> int:
     return child
 
 
+def wait_for_a_fork() -> None:
+    deadline = time.monotonic() + 20
+    while not gate._forking:
+        assert time.monotonic() < deadline, "no fork waits"
+        time.sleep(0.001)
+
+
 def fork_in_a_thread():
     children = []
     thread = threading.Thread(target=lambda: children.append(child_goes_in()))
@@ -75,8 +82,7 @@ def test_a_fork_waits_until_nobody_is_inside_and_the_child_goes_in(somebody_insi
 
 def test_nobody_goes_in_while_a_fork_waits(somebody_inside):
     thread, children = fork_in_a_thread()
-    while not gate._forking:
-        time.sleep(0.001)
+    wait_for_a_fork()
     went_in = threading.Event()
 
     def go_in():
@@ -97,8 +103,7 @@ def test_who_is_inside_may_go_in_again_while_a_fork_waits_and_fork():
     with gate:
         assert ended(child_goes_in()) == 7
         thread, children = fork_in_a_thread()
-        while not gate._forking:
-            time.sleep(0.001)
+        wait_for_a_fork()
         with gate:
             assert children == []
     thread.join(60)
@@ -137,8 +142,7 @@ def test_a_handler_forks_while_its_thread_waits_to_fork(somebody_inside):
     children = []
 
     def interrupt():
-        while not gate._forking:
-            time.sleep(0.001)
+        wait_for_a_fork()
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
         time.sleep(0.2)
         somebody_inside.set()
