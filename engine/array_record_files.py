@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from .fork_gate import ForkGate
-from .shard_store import ChangedError, OpenShards, ShardStore, Stamp, check_stamp
+from .shard_store import OpenShards, ShardStore, Stamp, check_stamp
 
 # a Riegeli file begins with a fixed chunk, and an ArrayRecord file ends with a block of this size
 _BEGINNING = bytes.fromhex(
@@ -60,7 +60,7 @@ class ArrayRecordFile:
         self.group_size = _group_size(self._reader.writer_options_string() or "")
         try:
             check_stamp(ShardStore().stamp(path), stamp)
-        except (ChangedError, OSError):
+        except OSError:  # another file, or none
             self.close()
             raise
 

@@ -108,6 +108,8 @@ def cuda_devices() -> "list[Device]":
             f"numba-cuda cannot be imported ({error}).",
             f'Install it with pip install "fusewarp[cuda]", {OR_CPU}',
         ) from error
+    except RuntimeError as error:  # the simulator, and the compiler on
+        raise DeviceError(str(error), f"Or unset NUMBA_ENABLE_CUDASIM, {OR_CPU}") from error
     try:
         devices: list[Device] = cuda.list_devices()
     except cuda.DriverError as error:
